@@ -4,7 +4,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 
-def check_choice(function: str, name: str, value: Any, choices: Collection[Any]) -> None:
+def check_choice(
+    function: str, name: str, value: Any, choices: Collection[Any]
+) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
@@ -43,7 +45,7 @@ def check_integers(
     if hasattr(value, "__index__") and length is not None:
         return (check_integer(function, name, value, minimum=minimum),) * length
     if isinstance(value, str) or not isinstance(value, Sequence):
-        kind = "a sequence of integers" if length is None else "an integer or a sequence"
+        kind = "a sequence of integers" if length is None else "an integer or several"
         raise TypeError(f"{function}: {name} must be {kind}; got {value!r}")
     if length is not None and len(value) != length:
         raise ValueError(
@@ -67,7 +69,7 @@ def check_min_rank(
 def check_shape(
     function: str, name: str, shape: Sequence[int], expected: Sequence[int], why: str
 ) -> None:
-    """Raise ValueError unless `shape` is `expected`; `why` says where that comes from."""
+    """Raise ValueError unless `shape` is `expected`; `why` says what demands it."""
     if tuple(shape) != tuple(expected):
         raise ValueError(
             f"{function}: {name} must have shape {tuple(expected)} ({why}); "

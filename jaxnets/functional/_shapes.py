@@ -30,7 +30,8 @@ def output_size(
 ) -> int:
     """Number of window positions along one axis, 0 where the window does not fit.
 
-    floor((size + lo + hi − span) / stride) + 1, with span = dilation · (window − 1) + 1.
+    floor((size + lo + hi − span) / stride) + 1, where the window spans
+    dilation · (window − 1) + 1 cells.
     With `ceil_mode` the division rounds up, and a last window that would begin in the
     padding at the far end is dropped (PyTorch's rule).
     """

@@ -1,0 +1,128 @@
+"""Direct convolution by `lax.conv_general_dilated`, whatever the platform makes of it.
+
+Cost: 2 · batch · positions · window · in · out / groups flops, each way.
+Memory: no more than the arrays, up to what the platform's library takes for itself.
+Accuracy: sums of products in float32 or wider; nothing is transformed.
+Does not support: nothing; every spec is honoured.
+Choose it: on accelerators, and wherever nothing faster was measured.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.functional._shapes import dilated_size
+from jaxnets.functional.conv_algorithms._spec import ConvSpec, accumulator
+
+
+def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
+    """y[n, p, o] = Σ_{t,c} x[n, s·p + d·t − lo, c] kernel[t, c, o]."""
+    last, first = x.ndim - 1, x.ndim - 2
+    spatial = tuple(range(1, last))
+    layout = lax.ConvDimensionNumbers(
+        lhs_spec=(0, last, *spatial),
+        rhs_spec=(last, first, *range(first)),
+        out_spec=(0, last, *spatial),
+    )
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=spec.strides,
+        padding=spec.padding,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=layout,
+        feature_group_count=spec.groups,
+        precision=spec.precision,
+        preferred_element_type=accumulator(x.dtype),
+    )
+    return y.astype(x.dtype)
+
+
+def input_grad(
+    g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
+) -> jax.Array:
+    """dx[n, i, c] = Σ_{p,t: s·p + d·t − lo = i} Σ_o g[n, p, o] kernel[t, c, o].
+
+    The full convolution of g, spread to every stride-th cell, with the flipped kernel.
+    """
+    *window, fan_in, out = kernel.shape
+    rank = len(window)
+    flipped = jnp.flip(kernel, tuple(range(rank)))
+    grouped = flipped.reshape(*window, fan_in, spec.groups, out // spec.groups)
+    swapped = jnp.swapaxes(grouped, -3, -1).reshape(
+        *window, out // spec.groups, spec.groups * fan_in
+    )
+    spread = tuple(
+        dilated_size(positions, stride)
+        for positions, stride in zip(g.shape[1:-1], spec.strides, strict=True)
+    )
+    reach = tuple(
+        dilated_size(taps, dilation) - 1
+        for taps, dilation in zip(window, spec.dilation, strict=True)
+    )
+    before = tuple(r - lo for r, (lo, _) in zip(reach, spec.padding, strict=True))
+    padding = tuple(
+        (lo, size + r - cells - lo)
+        for size, r, cells, lo in zip(spatial, reach, spread, before, strict=True)
+    )
+    last, first = g.ndim - 1, g.ndim - 2
+    axes = tuple(range(1, last))
+    layout = lax.ConvDimensionNumbers(
+        lhs_spec=(0, last, *axes),
+        rhs_spec=(last, first, *range(first)),
+        out_spec=(0, last, *axes),
+    )
+    dx = lax.conv_general_dilated(
+        g,
+        swapped,
+        window_strides=(1,) * rank,
+        padding=padding,
+        lhs_dilation=spec.strides,
+        rhs_dilation=spec.dilation,
+        dimension_numbers=layout,
+        feature_group_count=spec.groups,
+        precision=spec.precision,
+        preferred_element_type=accumulator(g.dtype),
+    )
+    return dx.astype(g.dtype)
+
+
+def kernel_grad(
+    x: jax.Array, g: jax.Array, spec: ConvSpec, window: tuple[int, ...]
+) -> jax.Array:
+    """dk[t, c, o] = Σ_{n,p} x[n, s·p + d·t − lo, c] g[n, p, o].
+
+    The valid correlation of x with g, in which the batch is what is summed over.
+    """
+    rank = len(window)
+    padding = tuple(
+        (lo, dilation * (taps - 1) + dilated_size(positions, stride) - size - lo)
+        for (lo, _), taps, dilation, positions, stride, size in zip(
+            spec.padding,
+            window,
+            spec.dilation,
+            g.shape[1:-1],
+            spec.strides,
+            x.shape[1:-1],
+            strict=True,
+        )
+    )
+    last = x.ndim - 1
+    spatial = tuple(range(1, last))
+    layout = lax.ConvDimensionNumbers(
+        lhs_spec=(last, 0, *spatial),
+        rhs_spec=(last, 0, *spatial),
+        out_spec=(rank, rank + 1, *range(rank)),
+    )
+    dk = lax.conv_general_dilated(
+        x,
+        g,
+        window_strides=spec.dilation,
+        padding=padding,
+        rhs_dilation=spec.strides,
+        dimension_numbers=layout,
+        batch_group_count=spec.groups,
+        precision=spec.precision,
+        preferred_element_type=accumulator(x.dtype),
+    )
+    return dk.astype(x.dtype)
