@@ -6,19 +6,37 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
+settings.register_profile(
+    "jaxnets",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("jaxnets")
+
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """Random numbers that differ from test to test and stay the same from run to run."""
+    """Random numbers that differ between tests and not between runs."""
     seed = [ord(letter) for letter in request.node.name]
     return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def untyped():
+    """Run the test without run-time checks of annotations, as users do."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Convolution as neural networks use it: checks, canonical form, algorithm, bias."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,6 @@ from jaxnets.functional._shapes import (
 )
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec
 
-PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
-
 _NUMPY_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 _PADDING_MODES = ("zeros", *_NUMPY_PAD_MODES)
 
@@ -40,7 +38,7 @@ def conv(
     padding: Padding = "SAME",
     dilation: IntOrInts = 1,
     groups: int = 1,
-    padding_mode: PaddingMode = "zeros",
+    padding_mode: str = "zeros",
     data_format: DataFormat = "channels_last",
     flip_kernel: bool = False,
     algorithm: str = "auto",

@@ -22,19 +22,20 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec
 
 
-def conv(x: jax.Array, kernel: jax.Array, spec: ConvSpec, algorithm: str) -> jax.Array:
+def conv(x: ArrayLike, kernel: ArrayLike, spec: ConvSpec, algorithm: str) -> jax.Array:
     """The convolution of x with kernel: `(batch, *positions, out)`."""
     x, kernel = _vary_alike(x, kernel)
     return _conv_p.bind(x, kernel, spec=spec, algorithm=algorithm)
 
 
 def input_grad(
-    g: jax.Array,
-    kernel: jax.Array,
+    g: ArrayLike,
+    kernel: ArrayLike,
     spec: ConvSpec,
     spatial: tuple[int, ...],
     algorithm: str,
@@ -47,8 +48,8 @@ def input_grad(
 
 
 def kernel_grad(
-    x: jax.Array,
-    g: jax.Array,
+    x: ArrayLike,
+    g: ArrayLike,
     spec: ConvSpec,
     window: tuple[int, ...],
     algorithm: str,
@@ -60,7 +61,7 @@ def kernel_grad(
     )
 
 
-def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
     """Inside `shard_map`, let both vary over the axes that either varies over."""
     over_a, over_b = (jax.typeof(v).manual_axis_type.varying for v in (a, b))
     if over_a != over_b:
@@ -176,7 +177,7 @@ class _Place(NamedTuple):
     grouped: bool
 
 
-def _fold(array: jax.Array, mapped: int, axis: int, groups: int) -> jax.Array:
+def _fold(array: ArrayLike, mapped: int, axis: int, groups: int) -> jax.Array:
     """Merge the `mapped` axis into `axis`: (groups, mapped, rest) flattened."""
     array = jnp.moveaxis(array, mapped, 0)
     size, *shape = array.shape
@@ -186,12 +187,12 @@ def _fold(array: jax.Array, mapped: int, axis: int, groups: int) -> jax.Array:
     return jnp.moveaxis(split, 0, axis + 1).reshape(*head, size * cells, *tail)
 
 
-def _unfold(array: jax.Array, size: int, axis: int, groups: int) -> jax.Array:
+def _unfold(array: ArrayLike, size: int, axis: int, groups: int) -> jax.Array:
     """Undo `_fold`; the mapped axis of `size` comes out in front."""
-    shape = array.shape
+    shape = jnp.shape(array)
     axis %= len(shape)
     head, cells, tail = shape[:axis], shape[axis] // size, shape[axis + 1 :]
-    split = array.reshape(*head, groups, size, cells // groups, *tail)
+    split = jnp.reshape(array, (*head, groups, size, cells // groups, *tail))
     return jnp.moveaxis(split, axis + 1, 0).reshape(size, *head, cells, *tail)
 
 

@@ -1,14 +1,13 @@
 """Integers only: windows, padding and output sizes, one truth for conv and pool."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from jaxnets.functional._checks import check_choice, check_integer
 
 IntOrInts = int | Sequence[int]
 Padding = str | int | Sequence[int | Sequence[int]]
+DataFormat = str  # one of DATA_FORMATS
 Pairs = tuple[tuple[int, int], ...]
-DataFormat = Literal["channels_last", "channels_first"]
 
 PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL")
 DATA_FORMATS = ("channels_last", "channels_first")
