@@ -70,7 +70,8 @@ def conv(
             the border cell), `"replicate"` (the border cell) or `"circular"`.
         data_format: where the channels of x and y stand.
         flip_kernel: turn the window over along every axis first.
-        algorithm: `"auto"` or the name of one; see `conv_algorithms`.
+        algorithm: `"auto"` (the rule of `_conv_plan`), or `"direct"` (XLA's own) or
+            `"gemm"` (patches and matrix products) for it and both gradients.
         precision: as in `jax.lax.conv_general_dilated`; None takes JAX's default.
 
     Returns:
@@ -116,7 +117,7 @@ def conv(
         x.reshape(-1, *x.shape[-rank - 1 :]),
         kernel,
         spec,
-        "direct" if algorithm == "auto" else algorithm,
+        algorithm,
     )
     y = y.reshape(*batch, *y.shape[1:])
     if bias is not None:

@@ -24,6 +24,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
+from jaxnets.functional._conv_plan import forward_algorithm, kernel_grad_algorithm
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec
 
 
@@ -70,20 +71,26 @@ def _vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
     return a, b
 
 
-def _run_conv(x, kernel, *, spec, algorithm):
+def _run_conv(x, kernel, *, spec, algorithm, platform):
+    if algorithm == "auto":
+        algorithm = forward_algorithm(platform)
     return ALGORITHMS[algorithm].forward(x, kernel, spec)
 
 
-def _run_input_grad(g, kernel, *, spec, spatial, algorithm):
+def _run_input_grad(g, kernel, *, spec, spatial, algorithm, platform):
+    if algorithm == "auto":
+        algorithm = forward_algorithm(platform)
     return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
 
 
-def _run_kernel_grad(x, g, *, spec, window, algorithm):
+def _run_kernel_grad(x, g, *, spec, window, algorithm, platform):
+    if algorithm == "auto":
+        algorithm = kernel_grad_algorithm(platform, spec, window, g.shape[-1])
     return ALGORITHMS[algorithm].kernel_grad(x, g, spec, window)
 
 
 def _primitive(name: str, run: Callable, static: tuple[str, ...], place: Callable):
-    """A primitive that is `run`, compiled for whatever platform it is lowered on.
+    """A primitive that is `run`, for whatever platform it is lowered on.
 
     On a mesh with explicit axes `place` makes the result's partition from those of the
     operands, and XLA finds the way there.
@@ -100,18 +107,19 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...], place: Callabl
 
     def abstract(a, b, **params):
         plain = (jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (a, b))
+        params |= {"algorithm": "direct", "platform": ""}
         out = jax.eval_shape(partial(run, **params), *plain)
-        mesh = a.sharding.mesh
-        sharding = NamedSharding(mesh, place(_partition(a), _partition(b)))
+        sharding = NamedSharding(a.sharding.mesh, place(_partition(a), _partition(b)))
         return a.update(
             shape=out.shape, dtype=out.dtype, weak_type=False, sharding=sharding
         )
 
-    primitive.def_impl(jax.jit(partitioned, static_argnames=static))
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(
-        primitive, mlir.lower_fun(partitioned, multiple_results=False)
-    )
+    for platform in ("cpu", None):
+        lowered = partial(partitioned, platform=platform or "")
+        rule = mlir.lower_fun(lowered, multiple_results=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
     return primitive
 
 

@@ -1,0 +1,35 @@
+"""Flax NNX modules on top of `jaxnets.functional`, and what parameters carry.
+
+What Flax has (Linear, BatchNorm, LayerNorm, Embed, Dropout, Sequential ...) is not made
+again: use `flax.nnx`.
+"""
+
+# Layers with parameters
+from jaxnets.nn._conv import Conv as Conv
+from jaxnets.nn._dense import Dense as Dense
+
+# Layers without
+from jaxnets.nn._pool_global import AdaptiveAvgPool as AdaptiveAvgPool
+from jaxnets.nn._pool_global import AdaptiveMaxPool as AdaptiveMaxPool
+from jaxnets.nn._pool import AvgPool as AvgPool
+from jaxnets.nn._pool_global import Flatten as Flatten
+from jaxnets.nn._pool_global import GlobalAvgPool as GlobalAvgPool
+from jaxnets.nn._pool_global import GlobalMaxPool as GlobalMaxPool
+from jaxnets.nn._pool_global import GlobalMinPool as GlobalMinPool
+from jaxnets.nn._pool_global import GlobalSumPool as GlobalSumPool
+from jaxnets.nn._pool import LpPool as LpPool
+from jaxnets.nn._pool import MaxPool as MaxPool
+from jaxnets.nn._pool import MinPool as MinPool
+from jaxnets.nn._pool import SumPool as SumPool
+
+# What parameters carry, and who reads it
+from jaxnets.nn._metadata import ActivityPenalty as ActivityPenalty
+from jaxnets.nn._metadata import annotate as annotate
+from jaxnets.nn._metadata import penalty as penalty
+from jaxnets.nn._transforms import constrain as constrain
+from jaxnets.nn._transforms import freeze as freeze
+
+# What a model consists of
+from jaxnets.nn._summary import LayerSummary as LayerSummary
+from jaxnets.nn._summary import Summary as Summary
+from jaxnets.nn._summary import summary as summary

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from jaxnets.functional.conv_algorithms import ALGORITHMS
+
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -65,6 +67,7 @@ def conv_cases(draw, rank: int, *, like_torch: bool = False) -> ConvCase:
         "groups": groups,
         "padding_mode": mode,
         "data_format": "channels_first",
+        "algorithm": draw(st.sampled_from(["auto", *ALGORITHMS])),
     }
     if not like_torch:
         formats = st.sampled_from(["channels_last", "channels_first"])

@@ -11,18 +11,18 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from jaxnets.functional import conv, conv_output_shape
+from jaxnets.functional._conv_plan import forward_algorithm, kernel_grad_algorithm
+from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec, gemm
 from tests import oracles
 from tests.functional.conv_cases import conv_cases
 from tests.helpers import assert_close
 
 
 def check_against_loops(case):
-    expected = oracles.conv(
-        case.x,
-        case.kernel,
-        case.bias,
-        **case.options | {"padding": _upper(case.options["padding"])},
-    )
+    meaning = {k: v for k, v in case.options.items() if k != "algorithm"}
+    if isinstance(meaning["padding"], str):
+        meaning["padding"] = meaning["padding"].upper()
+    expected = oracles.conv(case.x, case.kernel, case.bias, **meaning)
     actual = conv(case.x, case.kernel, case.bias, **case.options)
     terms = int(np.prod(case.kernel.shape[:-1]))
     assert_close(actual, expected, dtype=jnp.float32, reduction=terms)
@@ -31,10 +31,6 @@ def check_against_loops(case):
         for name in ("strides", "padding", "dilation", "groups", "data_format")
     }
     assert conv_output_shape(case.x.shape, case.kernel.shape, **sizes) == actual.shape
-
-
-def _upper(padding):
-    return padding.upper() if isinstance(padding, str) else padding
 
 
 @settings(max_examples=25)
@@ -109,7 +105,9 @@ def causal_options():
         {"padding": ((5, 6), (7, 4)), "data_format": "channels_first", "groups": 2},
     ],
 )
-def test_derivatives_of_second_order(options, rng):
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+def test_derivatives_of_second_order(options, algorithm, rng):
+    options = options | {"algorithm": algorithm}
     shape = (4, 6, 5) if options.get("data_format") else (6, 5, 4)
     x = rng.normal(size=(2, *shape))
     k = rng.normal(size=(3, 2, 4 // options.get("groups", 1), 4))
@@ -241,3 +239,45 @@ def test_the_default_precision_is_the_one_in_force():
         assert "precision='bfloat16'" in str(jax.make_jaxpr(conv)(x, k))
     text = jax.jit(lambda x, k: conv(x, k, precision="highest")).lower(x, k).as_text()
     assert "HIGHEST" in text
+
+
+def test_gemm_in_chunks_with_a_rest_equals_one_product(rng, monkeypatch):
+    x, k = rng.normal(size=(7, 9, 4)), rng.normal(size=(3, 4, 5))
+    arrays = (jnp.asarray(x, jnp.float32), jnp.asarray(k, jnp.float32))
+
+    def both(x, k):
+        return jax.vjp(lambda *a: conv(*a, algorithm="gemm"), x, k)[1](
+            jnp.sin(conv(x, k, algorithm="gemm"))
+        )
+
+    whole = jax.jit(both)(*arrays)
+    monkeypatch.setattr(gemm, "BUFFER_BYTES", 2 * 9 * 3 * 4 * 4)
+    assert gemm.chunk_size(arrays[0], 3, (9,)) == 2
+    jax.clear_caches()
+    chunked = jax.jit(both).lower(*arrays)
+    assert "while" in chunked.as_text()
+    assert_close(chunked.compile()(*arrays), whole, reduction=63)
+
+
+def test_the_rule_is_the_documented_table():
+    spec = ConvSpec((1, 1), ((0, 0), (0, 0)), (1, 1), 1, None)
+    grouped = spec._replace(groups=2)
+    assert forward_algorithm("cpu") == forward_algorithm("gpu") == "direct"
+    rows = [
+        ("cpu", spec, (3, 3), 32, "gemm"),
+        ("cpu", spec, (3, 3), 31, "direct"),
+        ("cpu", spec, (5, 5), 64, "direct"),
+        ("cpu", grouped, (5, 5), 4, "gemm"),
+        ("gpu", grouped, (3, 3), 64, "direct"),
+    ]
+    for platform, facts, window, out, expected in rows:
+        assert kernel_grad_algorithm(platform, facts, window, out) == expected
+
+
+def test_auto_lowers_to_what_the_rule_says(rng):
+    x, k = jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 4, 32))
+    gradient = jax.jit(jax.grad(lambda k: jnp.sum(conv(x, k) ** 2)))
+    on_cpu = gradient.trace(k).lower(lowering_platforms=("cpu",)).as_text()
+    on_gpu = gradient.trace(k).lower(lowering_platforms=("cuda",)).as_text()
+    assert on_cpu.count("stablehlo.convolution") == 1
+    assert on_gpu.count("stablehlo.convolution") == 2

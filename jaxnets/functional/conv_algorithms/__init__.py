@@ -7,7 +7,7 @@ lacks; it never falls back silently.
 
 from types import ModuleType
 
-from jaxnets.functional.conv_algorithms import direct
+from jaxnets.functional.conv_algorithms import direct, gemm
 from jaxnets.functional.conv_algorithms._spec import ConvSpec as ConvSpec
 
-ALGORITHMS: dict[str, ModuleType] = {"direct": direct}
+ALGORITHMS: dict[str, ModuleType] = {"direct": direct, "gemm": gemm}

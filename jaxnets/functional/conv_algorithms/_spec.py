@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
 from jaxnets.functional._shapes import Pairs, output_size
 
 
@@ -29,9 +27,3 @@ class ConvSpec(NamedTuple):
             spatial, window, self.strides, self.dilation, self.padding, strict=True
         )
         return tuple(output_size(*axis) for axis in axes)
-
-
-def accumulator(dtype: Any) -> Any:
-    """The dtype that sums of `dtype` products are kept in: float32 for halves."""
-    half = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
-    return jnp.dtype(jnp.float32) if half else jnp.dtype(dtype)

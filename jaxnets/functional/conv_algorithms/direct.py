@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._shapes import dilated_size
-from jaxnets.functional.conv_algorithms._spec import ConvSpec, accumulator
+from jaxnets.functional.conv_algorithms._spec import ConvSpec
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -33,7 +34,7 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
         dimension_numbers=layout,
         feature_group_count=spec.groups,
         precision=spec.precision,
-        preferred_element_type=accumulator(x.dtype),
+        preferred_element_type=wide_dtype(x.dtype),
     )
     return y.astype(x.dtype)
 
@@ -82,7 +83,7 @@ def input_grad(
         dimension_numbers=layout,
         feature_group_count=spec.groups,
         precision=spec.precision,
-        preferred_element_type=accumulator(g.dtype),
+        preferred_element_type=wide_dtype(g.dtype),
     )
     return dx.astype(g.dtype)
 
@@ -123,6 +124,6 @@ def kernel_grad(
         dimension_numbers=layout,
         batch_group_count=spec.groups,
         precision=spec.precision,
-        preferred_element_type=accumulator(x.dtype),
+        preferred_element_type=wide_dtype(x.dtype),
     )
     return dk.astype(x.dtype)

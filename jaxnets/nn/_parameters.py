@@ -1,0 +1,104 @@
+"""What layers with parameters have in common."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxnets.functional._dtypes import wide_dtype
+from jaxnets.nn._metadata import ActivityPenalty, parameter_metadata
+
+Initializer = Callable[..., Any]
+Activation = Callable[[jax.Array], jax.Array]
+
+# Those of nnx.Conv and nnx.Linear: the same keys give the same initial values.
+default_kernel_init = nnx.initializers.lecun_normal()
+default_bias_init = nnx.initializers.zeros_init()
+
+
+class ParameterOptions(NamedTuple):
+    """How one parameter of a layer begins and what it carries."""
+
+    init: Initializer
+    regularizer: Any
+    constraint: Any
+    trainable: bool
+    metadata: Mapping[str, Any]
+
+
+def make_parameter(
+    layer: str,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    options: ParameterOptions,
+    rngs: nnx.Rngs,
+) -> nnx.Param:
+    """A parameter with its initial value; what it carries is checked first."""
+    trainable = None if options.trainable else False
+    own = parameter_metadata(
+        f"{layer}: {name}_", options.regularizer, options.constraint, trainable
+    )
+    twice = sorted(own.keys() & options.metadata.keys())
+    if twice:
+        raise ValueError(
+            f"{layer}: {', '.join(twice)} of the {name} is given twice, by its own "
+            f"argument and in {name}_metadata (give one of them)"
+        )
+    value = options.init(rngs.params(), shape, dtype)
+    return nnx.Param(value, **options.metadata, **own)
+
+
+def make_bias(
+    layer: str,
+    use_bias: bool,
+    shape: tuple[int, ...],
+    dtype: Any,
+    options: ParameterOptions,
+    rngs: nnx.Rngs,
+) -> nnx.Param | None:
+    """The bias, or None, which takes no key from `rngs`."""
+    if use_bias:
+        return make_parameter(layer, "bias", shape, dtype, options, rngs)
+    for name in ("regularizer", "constraint"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"{layer}: bias_{name} is given but there is no bias "
+                f"(use_bias=True, or leave out bias_{name})"
+            )
+    return None
+
+
+def make_activity(regularizer: Any, dtype: Any) -> ActivityPenalty | None:
+    """A place for the penalty on outputs, or None where there is no regularizer."""
+    if regularizer is None:
+        return None
+    return ActivityPenalty(jnp.zeros((), wide_dtype(dtype)))
+
+
+def record_activity(
+    variable: ActivityPenalty | None,
+    regularizer: Any,
+    y: jax.Array,
+    batch: Sequence[int],
+) -> None:
+    """Store regularizer(y) / examples, so that its weight is free of the batch size."""
+    if variable is None:
+        return
+    value = jnp.asarray(regularizer(y.astype(wide_dtype(y.dtype))))
+    if value.shape:
+        raise ValueError(
+            "activity_regularizer must return a scalar; it returned shape "
+            f"{value.shape} (sum it)"
+        )
+    variable[...] = value.astype(variable[...].dtype) / max(math.prod(batch), 1)
+
+
+def hashable(value: Any) -> Any:
+    """The value with tuples for lists: graph definitions are hashed under jit."""
+    if isinstance(value, list | tuple):
+        return tuple(hashable(entry) for entry in value)
+    return value

@@ -1,0 +1,277 @@
+"""The loop over epochs and steps, and the state of it that a checkpoint holds."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.train._callbacks import CallbackList
+from jaxnets.train._checkpoint import newest_checkpoint
+from jaxnets.train._checkpoint_files import read_host
+from jaxnets.train._engine import Engine
+from jaxnets.train._flatten import flatten, unflatten
+from jaxnets.train._history import History
+from jaxnets.train._programs import Tally
+from jaxnets.train._sources import Batch
+
+
+class Pending(NamedTuple):
+    """A dispatch whose figures have not been fetched yet."""
+
+    report: Any
+    first: int
+    length: int
+
+
+class FitRun:
+    """One call of `fit`: where it stands, and how it goes on.
+
+    Args:
+        trainer: the `Trainer`, for the callbacks.
+        engine: what runs the steps.
+        source: the training batches.
+        validation: the validation batches, or None.
+        callbacks: the callbacks.
+        epochs: how many epochs in all; None for no limit.
+        steps: how many steps in all; None for no limit.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        engine: Engine,
+        source: Any,
+        validation: Any,
+        callbacks: CallbackList,
+        *,
+        epochs: int | None,
+        steps: int | None,
+    ):
+        self.trainer = trainer
+        self.engine = engine
+        self.source = source
+        self.validation = validation
+        self.callbacks = callbacks
+        self.epochs = epochs
+        self.steps = steps
+        self.history = History()
+        self.epoch = 0
+        self.step = 0
+        self.step_in_epoch = 0
+        self.skipped = 0
+        self.seconds = 0.0
+        self.learning_rate = float("nan")
+        self.stopped = False
+        self.tally: Tally | None = None
+        self.totals: list[float] | None = None
+        self.counts: dict[str, Any] = {}
+
+    def execute(self) -> History:
+        """Run to the end."""
+        callbacks, trainer = self.callbacks, self.trainer
+        try:
+            callbacks.call("on_fit_begin", trainer, self.history)
+            while not self._finished():
+                self._epoch()
+            callbacks.call("on_fit_end", trainer, self.history)
+        finally:
+            callbacks.call("close")
+        return self.history
+
+    def _finished(self) -> bool:
+        if self.stopped or (self.steps is not None and self.step >= self.steps):
+            return True
+        return self.epochs is not None and self.epoch >= self.epochs
+
+    def _epoch(self) -> None:
+        number = self.epoch + 1
+        self.callbacks.call("on_epoch_begin", self.trainer, number)
+        self._train()
+        logs = self._logs()
+        if self.validation is not None:
+            start = time.perf_counter()
+            figures = self.engine.evaluate(self.validation)
+            logs |= {f"val_{name}": value for name, value in figures.items()}
+            self.seconds += time.perf_counter() - start
+        if not np.isnan(self.learning_rate):
+            logs["learning_rate"] = self.learning_rate
+        if self.engine.nonfinite == "skip":
+            logs["skipped"] = self.skipped
+        logs["seconds"] = self.seconds
+        self.epoch, self.step_in_epoch = number, 0
+        self.skipped, self.seconds, self.tally = 0, 0.0, None
+        early = [c for c in self.callbacks.callbacks if not c.runs_last]
+        for callback in early:
+            callback.on_epoch_end(self.trainer, number, logs)
+        # Only now is the row complete: callbacks may have added figures.
+        self.history.append(number, logs)
+        for callback in self.callbacks.callbacks[len(early) :]:
+            callback.on_epoch_end(self.trainer, number, logs)
+
+    def _train(self) -> None:
+        trainer, started = self.trainer, time.perf_counter()
+        seconds = self.seconds
+        pending: Pending | None = None
+        batches = self.source.batches(self.epoch, self.step_in_epoch)
+        for chunk in self._chunks(batches):
+            tally = self.tally or self._open_tally(chunk[0])
+            report = self.engine.train(chunk, tally)
+            fetched, pending = pending, Pending(report, self.step, len(chunk))
+            self.step += len(chunk)
+            self.step_in_epoch += len(chunk)
+            if fetched is not None:
+                self._fetch(fetched, tally)
+            if self.callbacks.syncs and self.callbacks.next_sync(self.step - 1) == 1:
+                self._fetch(pending, tally)
+                pending = None
+                self.seconds = seconds + time.perf_counter() - started
+                self.callbacks.sync(trainer, self.step, tally.means())
+        if pending is not None and self.tally is not None:
+            self._fetch(pending, self.tally)
+        self.seconds = seconds + time.perf_counter() - started
+        if self.step_in_epoch == 0:
+            raise ValueError(
+                f"fit: there must be batches in every epoch; got none in epoch "
+                f"{self.epoch + 1} (an iterator runs through once: give an iterable "
+                "that starts again, or steps=)"
+            )
+
+    def _chunks(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+        """Group batches into dispatches that end where somebody wants to look."""
+        size, step = self.engine.steps_per_call, self.step
+        chunk: list[Batch] = []
+        due = self.callbacks.next_sync(step)
+        if self.steps is not None and step >= self.steps:
+            return
+        for batch in batches:
+            chunk.append(batch)
+            step += 1
+            at_sync = due is not None and self.callbacks.next_sync(step - 1) == 1
+            if len(chunk) == size or at_sync or step == self.steps:
+                yield chunk
+                chunk = []
+            if step == self.steps:
+                return
+        if chunk:
+            yield chunk
+
+    def _open_tally(self, batch: Batch) -> Tally:
+        tally = self.engine.open_tally("fit", batch, self.source, self.validation)
+        if self.totals is not None:
+            tally.totals[:] = self.totals
+            counts = unflatten(tally.counts, self.counts, "counts")
+            tally.counts = self.engine.placement.put_same(counts)
+            self.totals = None
+        self.tally = tally
+        return tally
+
+    def _fetch(self, pending: Pending, tally: Tally) -> None:
+        """Take in a dispatch's figures: waits for it, with the next one under way."""
+        rows = np.asarray(pending.report).astype(np.float64)[: pending.length]
+        for index, row in enumerate(rows):
+            step = pending.first + index + 1
+            *_, bad_loss, bad_gradient, rate = row
+            self.learning_rate = float(rate)
+            if bad_loss or bad_gradient:
+                self._not_finite(step, bool(bad_loss))
+            tally.add(row[None, :-3])
+            if self.callbacks.steppers:
+                means = tally.means()
+                for callback in self.callbacks.steppers:
+                    callback.on_step_end(self.trainer, step, means)
+
+    def _not_finite(self, step: int, loss: bool) -> None:
+        self.skipped += 1
+        if self.engine.nonfinite != "stop":
+            return
+        self.engine.revive()
+        raise FloatingPointError(
+            f"fit: the {'loss' if loss else 'gradient'} must be finite; got NaN or "
+            f"infinity in step {step} (epoch {self.epoch + 1}). The trainer keeps the "
+            "state before it (look for the cause in the batch and the learning rate, "
+            "or give nonfinite='skip')"
+        )
+
+    def _logs(self) -> dict[str, Any]:
+        # Resumed after the last step of an epoch, only its figures are missing.
+        tally = self.tally or self._open_tally(next(self.source.batches(self.epoch, 0)))
+        return self.engine.figures(tally)
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a checkpoint holds beside the trainer's state: arrays, and the rest."""
+        arrays: dict[str, Any] = {}
+        callbacks: dict[str, Any] = {}
+        for name, callback in self.callbacks.names().items():
+            callbacks[name] = {}
+            for key, value in callback.state_dict().items():
+                if isinstance(value, jax.Array | np.ndarray):
+                    arrays[f"callbacks.{name}.{key}"] = value
+                else:
+                    callbacks[name][key] = value
+        fit = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "step_in_epoch": self.step_in_epoch,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+            "learning_rate": self.learning_rate,
+            "facts": self.facts(),
+            "totals": None,
+        }
+        if self.tally is not None:
+            fit["totals"] = self.tally.totals.tolist()
+            arrays |= flatten(self.tally.counts, "counts")
+        history = self.history.to_json()
+        return arrays, {"fit": fit, "history": history, "callbacks": callbacks}
+
+    def facts(self) -> dict[str, Any]:
+        """What must be the same when this fit is resumed."""
+        facts = self.source.facts()
+        if self.validation is not None:
+            facts["validation size"] = self.validation.facts()["data size"]
+        return facts
+
+    def restore(self, directory: Path) -> None:
+        """Go on from the newest complete checkpoint of a folder."""
+        path, meta, resumed = newest_checkpoint(directory)
+        if path is None:
+            self.history.resumed = resumed
+            return
+        host = read_host(path)
+        if "fit" not in host:
+            raise ValueError(
+                f"fit: resume needs a checkpoint of a fit; {path} has a model alone "
+                "(use Trainer.load)"
+            )
+        fit = host["fit"]
+        for name, value in self.facts().items():
+            if fit["facts"].get(name) != value:
+                raise ValueError(
+                    f"fit: a resumed fit needs the {name} it began with; got {value}, "
+                    f"the checkpoint {path} has {fit['facts'].get(name)}"
+                )
+        flat = self.engine.restore(path, meta)
+        for name in ("epoch", "step", "step_in_epoch", "skipped", "seconds", "stopped"):
+            setattr(self, name, fit[name])
+        self.learning_rate = fit["learning_rate"]
+        self.totals = fit["totals"]
+        self.counts = {name: flat[name] for name in flat if name.startswith("counts.")}
+        self.history = History.from_json(host["history"])
+        self.history.resumed = resumed
+        self._restore_callbacks(host["callbacks"], flat)
+
+    def _restore_callbacks(self, saved: dict[str, Any], flat: dict[str, Any]) -> None:
+        for name, callback in self.callbacks.names().items():
+            if name in saved:
+                prefix = f"callbacks.{name}."
+                arrays = {
+                    key.removeprefix(prefix): jnp.asarray(value)
+                    for key, value in flat.items()
+                    if key.startswith(prefix)
+                }
+                callback.load_state_dict({**saved[name], **arrays})

@@ -1,0 +1,105 @@
+"""Where arrays live: one device, or a mesh of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxnets.train._flatten import join
+from jaxnets.train._step import TrainState
+
+ShardingRule = Callable[[str, Any], PartitionSpec]
+
+
+class Placement:
+    """Puts state and batches on the devices of a mesh; without one, leaves them be.
+
+    Args:
+        mesh: the devices; its first axis shares out the batch.
+        rule: `(path, parameter) -> PartitionSpec`; None copies every parameter to every
+            device.
+    """
+
+    def __init__(self, mesh: Mesh | None, rule: ShardingRule | None):
+        if mesh is None:
+            if rule is not None:
+                raise ValueError(
+                    "Trainer: param_sharding needs the mesh that it speaks of; got "
+                    "mesh=None"
+                )
+            self.mesh = None
+            return
+        # XLA is to find the communication itself; make_mesh gives axes under which
+        # every operation would have to state it.
+        auto = (AxisType.Auto,) * len(mesh.axis_names)
+        self.mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=auto)
+        self.rule = rule
+        self.axis = mesh.axis_names[0]
+        self.parts = mesh.shape[self.axis]
+        self.same = NamedSharding(self.mesh, PartitionSpec())
+
+    def shardings(self, state: TrainState, tx: optax.GradientTransformation) -> Any:
+        """The sharding of every leaf of the state: optimizer moments as parameters."""
+        if self.mesh is None:
+            return None
+        mesh, rule = self.mesh, self.rule
+
+        def place(path: Any, leaf: Any) -> NamedSharding:
+            spec = PartitionSpec() if rule is None else rule(join("", path)[1:], leaf)
+            return NamedSharding(mesh, spec)
+
+        params = jax.tree_util.tree_map_with_path(place, state.params)
+        opt_state = optax.tree_utils.tree_map_params(
+            tx,
+            lambda _, sharding: sharding,
+            state.opt_state,
+            params,
+            transform_non_params=lambda _: self.same,
+        )
+        rest = jax.tree.map(lambda _: self.same, state)
+        return rest._replace(params=params, opt_state=opt_state)
+
+    def put_state(self, state: TrainState, shardings: Any) -> TrainState:
+        """The state on its devices, in arrays of its own."""
+        if self.mesh is None:
+            return state
+        return jax.tree.map(self._put, state, shardings)
+
+    def put_same(self, tree: Any) -> Any:
+        """A pytree with a copy on every device."""
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda leaf: self._put(leaf, self.same), tree)
+
+    def put_batch(self, tree: Any, *, stacked: bool = False) -> Any:
+        """A batch, its rows shared out; `stacked` has an axis of steps before them."""
+        if self.mesh is None:
+            return tree
+        spec = PartitionSpec(None, self.axis) if stacked else PartitionSpec(self.axis)
+        sharding = NamedSharding(self.mesh, spec)
+        return jax.tree.map(lambda leaf: self._put(np.asarray(leaf), sharding), tree)
+
+    def check_batch(self, function: str, source: Any) -> None:
+        """Raise unless the devices can share a batch evenly."""
+        size = getattr(source, "batch_size", 0)
+        if self.mesh is not None and size % self.parts:
+            raise ValueError(
+                f"{function}: batch_size must be a multiple of the {self.parts} "
+                f"devices along mesh axis {self.axis!r}; got {size}"
+            )
+
+    def _put(self, leaf: Any, sharding: NamedSharding) -> Any:
+        if sharding.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
+        # Every process holds the whole value and gives its own devices their part.
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = self._put(jax.random.key_data(leaf), self.same)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(
+            whole.shape, sharding, lambda index: whole[index]
+        )

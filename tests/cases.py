@@ -1,0 +1,209 @@
+"""One table of cases: every public function of arrays and every module.
+
+`test_conformance.py` runs over the whole table, and fails when a public name has no row.
+A row holds a function of pytrees of arrays and one draw of those arguments in float32.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets import functional as F
+from jaxnets import nn
+
+
+class Case(NamedTuple):
+    """One call that must survive every transform.
+
+    Attributes:
+        name: the public name, with its room.
+        label: what is special about this row.
+        call: the function, options bound.
+        arguments: draws the positional arguments, pytrees of arrays.
+        smooth: positions of the arguments that it is differentiable in.
+        batched: positions of those whose first axis is a batch of 4.
+        dtypes: float types it takes besides float32 and float64.
+    """
+
+    name: str
+    label: str
+    call: Callable[..., Any]
+    arguments: Callable[[np.random.Generator], tuple]
+    smooth: tuple[int, ...] = (0,)
+    batched: tuple[int, ...] = (0,)
+    dtypes: tuple[str, ...] = ("bfloat16", "float16")
+
+    def draw(self, seed: int) -> tuple:
+        """The arguments of this row as JAX arrays, different for every seed."""
+        return jax.tree.map(jnp.asarray, self.arguments(np.random.default_rng(seed)))
+
+
+def normal(*shapes: tuple[int, ...]) -> Callable[[np.random.Generator], tuple]:
+    """Draws float32 arrays of these shapes from the normal distribution."""
+    return lambda rng: tuple(rng.normal(size=s).astype(np.float32) for s in shapes)
+
+
+def with_key(draw: Callable) -> Callable[[np.random.Generator], tuple]:
+    """Puts a random key before the arguments."""
+    return lambda rng: (jax.random.key(rng.integers(2**31)), *draw(rng))
+
+
+def function(
+    name: str,
+    label: str,
+    draw: Callable,
+    *,
+    smooth: tuple[int, ...] = (0,),
+    batched: tuple[int, ...] = (0,),
+    dtypes: tuple[str, ...] = ("bfloat16", "float16"),
+    sizes: tuple = (),
+    **options: Any,
+) -> Case:
+    """A row for `functional.name`; `sizes` follow the arrays."""
+    target = getattr(F, name)
+
+    def call(*arrays):
+        return target(*arrays, *sizes, **options)
+
+    return Case(f"functional.{name}", label, call, draw, smooth, batched, dtypes)
+
+
+def module(label: str, make: Callable[[nnx.Rngs], Any], *shape: int) -> Case:
+    """A row for a module: a function of its parameters and of x `(4, *shape)`."""
+    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    graph, _ = nnx.split(abstract)
+
+    def call(parameters, x):
+        return nnx.merge(graph, parameters)(x)
+
+    def draw(rng):
+        model = make(nnx.Rngs(int(rng.integers(2**31))))
+        x = rng.normal(size=(4, *shape)).astype(np.float32)
+        return nnx.state(model), x
+
+    name = f"nn.{type(abstract).__name__}"
+    return Case(name, label, call, draw, smooth=(0, 1), batched=(1,))
+
+
+IMAGE = (4, 6, 5, 4)
+DISTINCT = 4 * 6 * 5 * 4
+
+
+def distinct(rng: np.random.Generator) -> tuple:
+    """An image batch of distinct values, so that no maximum is a tie."""
+    values = rng.permutation(DISTINCT).reshape(IMAGE) / DISTINCT - 0.5
+    return (values.astype(np.float32),)
+
+
+def indices_for_unpool(rng: np.random.Generator) -> tuple:
+    """Pooled values with the place of each, as `max_pool_with_indices` gives them."""
+    rows, columns = np.meshgrid(np.arange(3), np.arange(2), indexing="ij")
+    corner = (2 * rows) * 5 + 2 * columns
+    shift = rng.integers(0, 2, (4, 3, 2, 4))
+    places = (corner[None, :, :, None] + shift).astype(np.int32)
+    return rng.normal(size=(4, 3, 2, 4)).astype(np.float32), places
+
+
+def moments(rng: np.random.Generator) -> tuple:
+    """x, scale, bias and running statistics of 4 features."""
+    x, scale, bias, mean = normal(IMAGE, (4,), (4,), (4,))(rng)
+    return x, scale, bias, F.BatchStats(mean, np.exp(bias))
+
+
+KERNEL = (3, 2, 4, 6)
+POOL = {"strides": (1, 2), "padding": "SAME"}
+
+CASES = [
+    function("conv", "plain", normal(IMAGE, KERNEL), smooth=(0, 1)),
+    function(
+        "conv",
+        "every option",
+        normal((4, 4, 6, 5), (3, 2, 2, 6), (6,)),
+        smooth=(0, 1, 2),
+        strides=(2, 1),
+        dilation=(1, 2),
+        padding=((2, 1), (0, 3)),
+        padding_mode="circular",
+        groups=2,
+        data_format="channels_first",
+        flip_kernel=True,
+    ),
+    function("conv", "1-D causal", normal((4, 9, 3), (3, 3, 2)), padding="CAUSAL"),
+    function("max_pool", "2x2", distinct, sizes=((2, 2),)),
+    function("max_pool", "overlapping", distinct, sizes=((3, 2),), dilation=2, **POOL),
+    function("max_pool", "wide", distinct, sizes=((6, 1),), padding="FULL", strides=1),
+    function("min_pool", "overlapping", distinct, sizes=((3, 2),), **POOL),
+    function("sum_pool", "overlapping", normal(IMAGE), sizes=((3, 2),), **POOL),
+    function("avg_pool", "2x2 ceil", normal(IMAGE), sizes=((2, 2),), ceil_mode=True),
+    function(
+        "avg_pool",
+        "real cells",
+        normal(IMAGE),
+        sizes=((3, 2),),
+        count_include_pad=False,
+        **POOL,
+    ),
+    function("lp_pool", "p=3", distinct, sizes=((2, 2),), p=3),
+    function("pool", "avg", normal(IMAGE), sizes=((2, 2), "avg")),
+    function("max_pool_with_indices", "2x2", distinct, sizes=((2, 2),)),
+    function("max_unpool", "2x2", indices_for_unpool, sizes=((6, 5),), batched=(0, 1)),
+    function("global_avg_pool", "plain", normal(IMAGE)),
+    function("global_sum_pool", "kept axes", normal(IMAGE), keepdims=True),
+    function("global_max_pool", "plain", distinct),
+    function("global_min_pool", "plain", distinct),
+    function("global_lp_pool", "p=2", normal(IMAGE), p=2),
+    function("adaptive_avg_pool", "uneven", normal(IMAGE), sizes=((4, 3),)),
+    function("adaptive_max_pool", "uneven", distinct, sizes=((4, 3),)),
+    function("dense", "bias", normal((4, 5, 3), (3, 6), (6,)), smooth=(0, 1, 2)),
+    function(
+        "dropout",
+        "half",
+        with_key(normal(IMAGE)),
+        smooth=(1,),
+        batched=(1,),
+        keep_prob=0.5,
+    ),
+    function(
+        "spatial_dropout",
+        "most",
+        with_key(normal(IMAGE)),
+        smooth=(1,),
+        batched=(1,),
+        keep_prob=0.75,
+    ),
+    function("batch_norm", "training", moments, smooth=(0, 1, 2, 3), training=True),
+    function("batch_norm", "inference", moments, smooth=(0, 1, 2), training=False),
+    function(
+        "layer_norm", "affine", normal(IMAGE, (4,), (4,)), smooth=(0, 1, 2), axis=-1
+    ),
+    function("layer_norm", "several axes", normal(IMAGE), axis=(-3, -2, -1)),
+    function("rms_norm", "scale", normal(IMAGE, (4,)), smooth=(0, 1)),
+    function(
+        "group_norm",
+        "affine",
+        normal(IMAGE, (4,), (4,)),
+        smooth=(0, 1, 2),
+        num_groups=2,
+    ),
+    function("instance_norm", "affine", normal(IMAGE, (4,), (4,)), smooth=(0, 1, 2)),
+    function(
+        "local_response_norm",
+        "AlexNet",
+        normal(IMAGE),
+        size=3,
+        alpha=1.0,
+        beta=0.75,
+        k=2.0,
+    ),
+    function("l1", "plain", normal((4, 3)), strength=0.1),
+    function("l2", "plain", normal((4, 3)), strength=0.1),
+    function("l1_l2", "plain", normal((4, 3)), l1=0.1, l2=0.2),
+    function("orthogonal", "rows", normal((4, 3)), mode="rows"),
+    function("max_norm", "columns", normal((4, 3)), axis=0),
+    function("min_max_norm", "columns", normal((4, 3)), axis=0),
+    function("unit_norm", "columns", normal((4, 3)), axis=0),
+]

@@ -1,0 +1,192 @@
+"""Laws that every public function of arrays and every module keeps.
+
+The table of cases is `tests/cases.py`. A new public name fails the meta-test until it
+has a row there, or stands below among the names that no transform can meet.
+"""
+
+import types
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+import jaxnets
+from tests.cases import CASES, Case
+from tests.helpers import assert_close
+
+ROOMS = ("functional", "nn", "data", "train")
+
+# Public names that are not functions from arrays to arrays: what they are instead.
+# Their tests stand in the folder of their room.
+NO_ARRAYS = {
+    "functional.BatchStats": "a container, in the rows of batch_norm",
+    "functional.conv_output_shape": "integers only",
+    "functional.pool_output_shape": "integers only",
+}
+
+each_case = pytest.mark.parametrize(
+    "case", CASES, ids=[f"{case.name}-{case.label.replace(' ', '_')}" for case in CASES]
+)
+
+
+def public_names() -> set[str]:
+    """Every public name of every room; modules and the rooms' folders are not names."""
+    return {
+        f"{room}.{name}"
+        for room in ROOMS
+        for name, value in vars(getattr(jaxnets, room)).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+
+
+def test_every_public_name_has_a_row():
+    covered = {case.name for case in CASES} | set(NO_ARRAYS)
+    names = public_names()
+    assert not names - covered, f"no row in tests/cases.py: {sorted(names - covered)}"
+    assert not covered - names, f"not public: {sorted(covered - names)}"
+
+
+@each_case
+def test_jit_equals_eager(case: Case):
+    arguments = case.draw(0)
+    assert_close(jax.jit(case.call)(*arguments), case.call(*arguments), reduction=64)
+
+
+@each_case
+def test_a_second_call_compiles_nothing(case: Case):
+    counted = jax.jit(chex.assert_max_traces(case.call, n=1))
+    counted(*case.draw(0))
+    counted(*case.draw(1))
+
+
+@each_case
+def test_vmap_equals_loop(case: Case):
+    draws = [case.draw(seed) for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    mapped = jax.vmap(case.call)(*stacked)
+    for i, arguments in enumerate(draws):
+        one = jax.tree.map(lambda a, i=i: a[i], mapped)
+        assert_close(one, case.call(*arguments), reduction=64)
+
+
+@each_case
+def test_vmap_over_one_argument_equals_loop(case: Case):
+    draws = [case.draw(seed) for seed in range(3)]
+    for position in range(len(draws[0])):
+        rows = [
+            (*draws[0][:position], draw[position], *draws[0][position + 1 :])
+            for draw in draws
+        ]
+        stacked = jax.tree.map(lambda *a: jnp.stack(a), *[d[position] for d in draws])
+        axes = [0 if i == position else None for i in range(len(draws[0]))]
+        together = (*draws[0][:position], stacked, *draws[0][position + 1 :])
+        mapped = jax.vmap(case.call, in_axes=axes)(*together)
+        for i, arguments in enumerate(rows):
+            one = jax.tree.map(lambda a, i=i: a[i], mapped)
+            assert_close(one, case.call(*arguments), reduction=64)
+
+
+@each_case
+def test_scan_equals_loop(case: Case):
+    draws = [case.draw(seed) for seed in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    _, results = lax.scan(lambda c, a: (c, case.call(*a)), None, stacked)
+    for i, arguments in enumerate(draws):
+        one = jax.tree.map(lambda a, i=i: a[i], results)
+        assert_close(one, case.call(*arguments), reduction=64)
+
+
+def smooth_part(case: Case, arguments: tuple):
+    """The case as a function of its smooth arguments, to its floating results."""
+
+    def call(*smooth):
+        full = list(arguments)
+        for position, value in zip(case.smooth, smooth, strict=True):
+            full[position] = value
+        leaves = jax.tree.leaves(case.call(*full))
+        return [a for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)]
+
+    return call, [arguments[position] for position in case.smooth]
+
+
+@each_case
+def test_remat_keeps_the_gradient(case: Case):
+    call, smooth = smooth_part(case, case.draw(0))
+
+    def loss(call):
+        return lambda *a: sum(jnp.sum(jnp.sin(y)) for y in call(*a))
+
+    every = tuple(range(len(smooth)))
+    plain = jax.grad(loss(call), every)(*smooth)
+    again = jax.jit(jax.grad(loss(jax.checkpoint(call)), every))(*smooth)
+    assert_close(again, plain, reduction=64)
+    size = sum(float(jnp.sum(jnp.abs(g))) for g in jax.tree.leaves(plain))
+    assert 0 < size < np.inf
+
+
+@each_case
+@pytest.mark.usefixtures("x64")
+def test_derivatives_to_second_order_in_both_modes(case: Case):
+    arguments = to_dtype(case.draw(0), jnp.float64)
+    call, smooth = smooth_part(case, arguments)
+    check_grads(call, tuple(smooth), order=2, modes=("fwd", "rev"), eps=1e-4)
+
+
+def to_dtype(tree, dtype):
+    return jax.tree.map(
+        lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree
+    )
+
+
+@each_case
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_dtype_is_kept_and_halves_are_computed_wide(case: Case, dtype: str):
+    if dtype not in ("float32", *case.dtypes):
+        pytest.skip(f"{case.name} does not take {dtype}")
+    rounded = to_dtype(case.draw(0), dtype)
+    with jax.numpy_dtype_promotion("strict"):
+        actual = case.call(*rounded)
+    expected = case.call(*to_dtype(rounded, jnp.float32))
+    for got, want in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        floating = jnp.issubdtype(want.dtype, jnp.floating)
+        assert_close(got, want, dtype=dtype if floating else want.dtype, reduction=4)
+
+
+@each_case
+@pytest.mark.usefixtures("x64")
+def test_float64_stays_float64(case: Case):
+    wide = case.call(*to_dtype(case.draw(0), jnp.float64))
+    narrow = case.call(*case.draw(0))
+    for got, want in zip(*map(jax.tree.leaves, (wide, narrow)), strict=True):
+        if jnp.issubdtype(want.dtype, jnp.floating):
+            assert got.dtype == jnp.float64
+            assert want.dtype == jnp.float32
+            assert_close(got.astype(jnp.float32), want, reduction=64)
+
+
+@each_case
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_a_sharded_batch_gives_the_same(case: Case, axis_type: AxisType):
+    if not case.batched:
+        pytest.skip(f"{case.name} has no batch")
+    arguments = case.draw(0)
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(axis_type,))
+    with jax.set_mesh(mesh):
+        placed = [
+            jax.device_put(
+                argument,
+                NamedSharding(
+                    mesh, PartitionSpec("batch" if i in case.batched else None)
+                )
+                if i in case.batched
+                else NamedSharding(mesh, PartitionSpec()),
+            )
+            for i, argument in enumerate(arguments)
+        ]
+        actual = jax.jit(case.call)(*placed)
+    assert_close(actual, case.call(*arguments), reduction=64)
