@@ -47,7 +47,7 @@ format: $(READY)  ## rewrite the files as `make lint` wants them
 	$(BIN)/ruff format .
 
 docs: $(READY)  ## build the pages into site/; broken links and failing examples are errors
-	$(BIN)/python -m pytest -q -p no:cacheprovider docs README.md
+	$(BIN)/python -m pytest -q --doctest-glob="*.md" docs README.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock:  ## resolve requirements.lock anew (needs uv)

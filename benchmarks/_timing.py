@@ -65,7 +65,7 @@ class Report:
 
     def begin(self) -> None:
         """Print the head of the table."""
-        print("| case | part | who | min ms | median ms | × ours | first call ms |")
+        print("| case | part | who | min ms | median ms | times ours | first call ms |")
         print("|---|---|---|---|---|---|---|")
 
     def save(self) -> Path:

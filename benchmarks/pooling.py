@@ -49,8 +49,11 @@ def lax_max(size: int, stride: int) -> Pool:
 
 def lax_avg(size: int, stride: int) -> Pool:
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
-    total = lambda x: lax.reduce_window(x, 0.0, lax.add, window, strides, "VALID")  # noqa: E731
-    return lambda x: total(x) / size**2
+
+    def pool(x):
+        return lax.reduce_window(x, 0.0, lax.add, window, strides, "VALID") / size**2
+
+    return pool
 
 
 def cases() -> list[Case]:
@@ -58,77 +61,77 @@ def cases() -> list[Case]:
     digits, images = (128, 24, 24, 64), (16, 56, 56, 64)
     return [
         Case(
-            "max 2×2 s2, 128×24×24×64",
+            "max 2x2 s2, 128x24x24x64",
             digits,
             lambda x: max_pool(x, (2, 2)),
             lax_max(2, 2),
             f and (lambda x: f.max_pool2d(x, 2)),
         ),
         Case(
-            "max 3×3 s2, 16×56×56×64",
+            "max 3x3 s2, 16x56x56x64",
             images,
             lambda x: max_pool(x, (3, 3), strides=2),
             lax_max(3, 2),
             f and (lambda x: f.max_pool2d(x, 3, 2)),
         ),
         Case(
-            "max 3×3 s1, 16×56×56×64",
+            "max 3x3 s1, 16x56x56x64",
             images,
             lambda x: max_pool(x, (3, 3), strides=1),
             lax_max(3, 1),
             f and (lambda x: f.max_pool2d(x, 3, 1)),
         ),
         Case(
-            "max 5×5 s1, 16×56×56×64",
+            "max 5x5 s1, 16x56x56x64",
             images,
             lambda x: max_pool(x, (5, 5), strides=1),
             lax_max(5, 1),
             f and (lambda x: f.max_pool2d(x, 5, 1)),
         ),
         Case(
-            "avg 2×2 s2, 128×24×24×64",
+            "avg 2x2 s2, 128x24x24x64",
             digits,
             lambda x: avg_pool(x, (2, 2)),
             lax_avg(2, 2),
             f and (lambda x: f.avg_pool2d(x, 2)),
         ),
         Case(
-            "avg 3×3 s2, 16×56×56×64",
+            "avg 3x3 s2, 16x56x56x64",
             images,
             lambda x: avg_pool(x, (3, 3), strides=2),
             lax_avg(3, 2),
             f and (lambda x: f.avg_pool2d(x, 3, 2)),
         ),
         Case(
-            "global avg, 16×56×56×64",
+            "global avg, 16x56x56x64",
             images,
             global_avg_pool,
             lambda x: jnp.mean(x, (1, 2)),
             f and (lambda x: f.adaptive_avg_pool2d(x, 1)[..., 0, 0]),
         ),
         Case(
-            "global max, 16×56×56×64",
+            "global max, 16x56x56x64",
             images,
             global_max_pool,
             lambda x: jnp.max(x, (1, 2)),
             f and (lambda x: f.adaptive_max_pool2d(x, 1)[..., 0, 0]),
         ),
         Case(
-            "adaptive avg to 7×7, 16×56×56×64",
+            "adaptive avg to 7x7, 16x56x56x64",
             images,
             lambda x: adaptive_avg_pool(x, (7, 7)),
             None,
             f and (lambda x: f.adaptive_avg_pool2d(x, 7)),
         ),
         Case(
-            "adaptive avg to 5×5, 16×56×56×64",
+            "adaptive avg to 5x5, 16x56x56x64",
             images,
             lambda x: adaptive_avg_pool(x, (5, 5)),
             None,
             f and (lambda x: f.adaptive_avg_pool2d(x, 5)),
         ),
         Case(
-            "adaptive max to 5×5, 16×56×56×64",
+            "adaptive max to 5x5, 16x56x56x64",
             images,
             lambda x: adaptive_max_pool(x, (5, 5)),
             None,
@@ -180,7 +183,7 @@ def main() -> None:
     report.begin()
     for case in cases()[: 2 if quick else None]:
         rng = np.random.default_rng(0)
-        # As after a convolution and relu: many ties at 0 would favour no rule.
+        # Without ties, so that all gradients agree, whatever rule each has for them.
         x = jnp.asarray(rng.standard_normal(case.shape, np.float32))
         shape = jax.eval_shape(case.ours, x).shape
         g = jnp.asarray(rng.standard_normal(shape, np.float32))

@@ -1,7 +1,7 @@
 """One table of cases: every public function of arrays and every module.
 
-`test_conformance.py` runs over the whole table, and fails when a public name has no row.
-A row holds a function of pytrees of arrays and one draw of those arguments in float32.
+`test_conformance.py` runs over the whole table, and fails when a name has no row. A row
+holds a function of pytrees of arrays and one draw of those arguments in float32.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxnets import data, nn
 from jaxnets import functional as F
-from jaxnets import nn
 
 
 class Case(NamedTuple):
@@ -148,7 +148,7 @@ CASES = [
         **POOL,
     ),
     function("lp_pool", "p=3", distinct, sizes=((2, 2),), p=3),
-    function("pool", "avg", normal(IMAGE), sizes=((2, 2), "avg")),
+    function("pool", "avg", normal(IMAGE), sizes=((2, 2),), pooling_type="avg"),
     function("max_pool_with_indices", "2x2", distinct, sizes=((2, 2),)),
     function("max_unpool", "2x2", indices_for_unpool, sizes=((6, 5),), batched=(0, 1)),
     function("global_avg_pool", "plain", normal(IMAGE)),
@@ -206,4 +206,65 @@ CASES = [
     function("max_norm", "columns", normal((4, 3)), axis=0),
     function("min_max_norm", "columns", normal((4, 3)), axis=0),
     function("unit_norm", "columns", normal((4, 3)), axis=0),
+    Case(
+        "data.random_crop",
+        "reflected",
+        lambda key, x: data.random_crop(key, x, padding=2, padding_mode="reflect"),
+        with_key(normal(IMAGE)),
+        smooth=(1,),
+        batched=(1,),
+    ),
+    Case(
+        "data.random_flip",
+        "both ways",
+        lambda key, x: data.random_flip(key, x, horizontal=True, vertical=True),
+        with_key(normal(IMAGE)),
+        smooth=(1,),
+        batched=(1,),
+    ),
+    Case(
+        "data.random_affine",
+        "turned",
+        lambda key, x: data.random_affine(key, x, rotation=20.0, translation=0.1),
+        with_key(normal(IMAGE)),
+        smooth=(1,),
+        batched=(1,),
+    ),
+    module(
+        "every option",
+        lambda rngs: nn.Conv(
+            4,
+            6,
+            (3, 2),
+            strides=(2, 1),
+            padding="CAUSAL",
+            kernel_dilation=(1, 2),
+            feature_group_count=2,
+            padding_mode="replicate",
+            flip_kernel=True,
+            activation=jax.nn.tanh,
+            rngs=rngs,
+        ),
+        6,
+        5,
+        4,
+    ),
+    module("tanh", lambda rngs: nn.Dense(4, 3, activation=jax.nn.tanh, rngs=rngs), 4),
+    *(
+        module("2x2", lambda rngs, pool=pool: pool((2, 2)), 6, 5, 4)
+        for pool in (nn.AvgPool, nn.MaxPool, nn.MinPool, nn.SumPool)
+    ),
+    module("p=3", lambda rngs: nn.LpPool((2, 2), p=3), 6, 5, 4),
+    *(
+        module("plain", lambda rngs, pool=pool: pool(), 6, 5, 4)
+        for pool in (
+            nn.GlobalAvgPool,
+            nn.GlobalMaxPool,
+            nn.GlobalMinPool,
+            nn.GlobalSumPool,
+            nn.Flatten,
+        )
+    ),
+    module("uneven", lambda rngs: nn.AdaptiveAvgPool((4, 3)), 6, 5, 4),
+    module("uneven", lambda rngs: nn.AdaptiveMaxPool((4, 3)), 6, 5, 4),
 ]

@@ -64,8 +64,8 @@ def _ahead(
             if not waiting:
                 break
             yield waiting.popleft()
-        if not isinstance(failure, StopIteration):
-            raise failure or AssertionError("the queue is empty without a cause")
+        if failure is not None and not isinstance(failure, StopIteration):
+            raise failure
     finally:
         if isinstance(iterator, Generator):
             iterator.close()
@@ -83,5 +83,5 @@ def _send(batch: Any, sharding: jax.sharding.Sharding | None) -> Any:
 def _own(leaf: Any) -> Any:
     # A device array may share or still be reading the host's memory (jax 0.10 does so
     # on the CPU even with may_alias=False), and an iterator that fills one buffer
-    # again and again would overwrite batches that wait. 6 MB take about 1 ms.
+    # again and again would overwrite batches that wait. 6 MB take 0.2 ms.
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf

@@ -1,7 +1,7 @@
 """Pixels at places between pixels.
 
 dm_pix.affine_transform weighs the channel axis as a third direction: 71 ms for
-128 x 32 x 32 x 3 on 2 cores, where gathering whole pixels takes about 3 ms.
+128 x 32 x 32 x 3 on 2 cores, where gathering whole pixels takes 1.4 ms.
 """
 
 import jax

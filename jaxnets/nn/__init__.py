@@ -14,6 +14,7 @@ from jaxnets.nn._pool_global import AdaptiveMaxPool as AdaptiveMaxPool
 from jaxnets.nn._pool import AvgPool as AvgPool
 from jaxnets.nn._pool_global import Flatten as Flatten
 from jaxnets.nn._pool_global import GlobalAvgPool as GlobalAvgPool
+from jaxnets.nn._pool_global import GlobalLpPool as GlobalLpPool
 from jaxnets.nn._pool_global import GlobalMaxPool as GlobalMaxPool
 from jaxnets.nn._pool_global import GlobalMinPool as GlobalMinPool
 from jaxnets.nn._pool_global import GlobalSumPool as GlobalSumPool

@@ -7,6 +7,7 @@ of the same name in `jaxnets.functional`.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,25 @@ class GlobalSumPool(GlobalPool):
     """
 
     function = staticmethod(_pool_global.global_sum_pool)
+
+
+class GlobalLpPool(GlobalPool):
+    """The power mean of every channel without its division: (Σ |x|ᵖ)^(1/p).
+
+    Args:
+        p: the power, at least 1.
+        **options: those of `GlobalPool`.
+
+    Example:
+        >>> GlobalLpPool(p=2)(jnp.asarray([[[3.0], [4.0]]]))
+        Array([[5.]], dtype=float32)
+    """
+
+    function = staticmethod(_pool_global.global_lp_pool)
+
+    def __init__(self, *, p: int | float, **options: Any):
+        super().__init__(**options)
+        self.options += (("p", p),)
 
 
 class AdaptivePool(FunctionModule):

@@ -50,7 +50,7 @@ def write_checkpoint(path: Path, arrays: dict[str, Any], host: dict[str, Any]) -
     Raises:
         FileExistsError: if `path` is something else than a checkpoint.
     """
-    if path.exists() and not (path / "meta.json").exists():
+    if path.exists() and not _ours(path):
         raise FileExistsError(
             f"save: {path} exists and is no checkpoint; it is left alone (choose "
             "another name or move it away)"
@@ -187,10 +187,7 @@ def find_checkpoints(directory: Path) -> tuple[list[tuple[Path, dict]], dict[str
     """
     good, bad = [], {}
     for path in sorted(directory.iterdir()):
-        ours = path.name.startswith((TEMPORARY, REPLACED)) or any(
-            (path / name).exists() for name in ("meta.json", "arrays", "host.json")
-        )
-        if not (path.is_dir() and ours):
+        if not (path.is_dir() and _ours(path)):
             continue
         try:
             good.append((path, verify_checkpoint(path)))
@@ -217,9 +214,11 @@ def settle(path: Path) -> Path:
 def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint; a folder that is none is left alone."""
     if jax.process_index() == 0 and (path / "meta.json").exists():
-        # Without its manifest a folder that is half deleted is no checkpoint.
-        (path / "meta.json").unlink()
-        shutil.rmtree(path)
+        # Half deleted, it is to look like something unfinished.
+        going = path.with_name(TEMPORARY + path.name)
+        shutil.rmtree(going, ignore_errors=True)
+        os.replace(path, going)
+        shutil.rmtree(going)
 
 
 def _move_into_place(temporary: Path, path: Path) -> None:
@@ -241,6 +240,13 @@ def _move_into_place(temporary: Path, path: Path) -> None:
     _sync(path.parent)
     if sound:
         shutil.rmtree(aside)
+
+
+def _ours(path: Path) -> bool:
+    # By its parts too: a damaged checkpoint may have lost its manifest.
+    return path.name.startswith((TEMPORARY, REPLACED)) or any(
+        (path / name).exists() for name in ("meta.json", "arrays", "host.json")
+    )
 
 
 def _unused(path: Path) -> Path:

@@ -48,6 +48,7 @@ class Engine:
         seed: int,
     ):
         self.metrics = metrics
+        self._known_outputs: dict[Any, Any] = {}
         self.nonfinite = nonfinite
         self.steps_per_call = steps_per_call
         self.placement = Placement(mesh, param_sharding)
@@ -99,13 +100,7 @@ class Engine:
 
     def open_tally(self, function: str, batch: Batch, *sources: Any) -> Tally:
         """The empty sums of an epoch, after a look at what its data are like."""
-        outputs = jax.eval_shape(
-            lambda state, x: self.network.apply(
-                state.params, state.model_state, x, training=False
-            )[0],
-            self.state,
-            batch.x,
-        )
+        outputs = self._outputs(batch.x)
         check_labels(function, batch.y, outputs)
         for source in sources:
             if isinstance(source, ArraySource):
@@ -121,6 +116,20 @@ class Engine:
             else:
                 means.append(name)
         return Tally(means, counts)
+
+    def _outputs(self, x: Any) -> Any:
+        """Shapes and dtypes of the outputs; the module is traced once a shape."""
+        leaves, tree = jax.tree.flatten(x)
+        kind = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if kind not in self._known_outputs:
+            self._known_outputs[kind] = jax.eval_shape(
+                lambda state, x: self.network.apply(
+                    state.params, state.model_state, x, training=False
+                )[0],
+                self.state,
+                x,
+            )
+        return self._known_outputs[kind]
 
     def figures(self, tally: Tally) -> dict[str, Any]:
         """What the sums amount to: means, then what `Metric`s compute."""

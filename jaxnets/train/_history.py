@@ -57,7 +57,12 @@ class History:
     def to_json(self) -> dict[str, Any]:
         """A form that JSON can hold; floats keep every bit."""
         values = {
-            name: [v.tolist() if isinstance(v, np.ndarray) else v for v in column]
+            name: [
+                {"array": v.tolist(), "dtype": str(v.dtype)}
+                if isinstance(v, np.ndarray)
+                else v
+                for v in column
+            ]
             for name, column in self.values.items()
         }
         return {"epochs": list(self.epochs), "values": values}
@@ -68,7 +73,10 @@ class History:
         history = cls()
         history.epochs = list(data["epochs"])
         history.values = {
-            name: [np.array(v) if isinstance(v, list) else v for v in column]
+            name: [
+                np.array(v["array"], v["dtype"]) if isinstance(v, dict) else v
+                for v in column
+            ]
             for name, column in data["values"].items()
         }
         return history

@@ -107,11 +107,9 @@ def test_float64_and_derivatives(arrays, x64, name):
     check_grads(function, arrays, order=2, modes=["fwd", "rev"])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["layer", "group", "instance"])
 def test_a_large_mean_does_not_cancel(rng, name):
     # mean(x²) − mean² would lose the variance: 1e4² has 8 digits, float32 has 7.
-    if name == "rms":
-        pytest.skip("nothing is subtracted")
     x = (rng.normal(size=(2, 5, 6)) + 1e4).astype(np.float32)
     function, oracle = CASES[name]
     one, zero = np.ones(6, np.float32), np.zeros(6, np.float32)
@@ -257,8 +255,9 @@ def test_batch_norm_over_devices_with_unequal_shares(arrays, rng):
     def loss(x, function):
         return (function(x)[0] ** 3 * mask).sum()
 
-    one = jax.grad(loss)(x, lambda x: run(x, None, None, stats, mask=mask))
-    many = jax.grad(loss)(x, lambda x: sharded(x, mask))
+    grad = jax.jit(jax.grad(loss), static_argnums=1)
+    one = grad(x, lambda x: run(x, None, None, stats, mask=mask))
+    many = grad(x, lambda x: sharded(x, mask))
     assert_close(many, one, reduction=30)
 
 

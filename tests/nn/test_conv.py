@@ -1,6 +1,7 @@
 """Conv is nnx.Conv with more: same weights, same outputs; its own options by hand."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -240,6 +241,16 @@ def test_errors(options, error, message):
     sizes = {"in_features": 3, "out_features": 4, "kernel_size": (3, 3), **options}
     with pytest.raises(error, match=f"^Conv: {message}"):
         Conv(rngs=nnx.Rngs(0), **sizes)
+
+
+def test_a_regularizer_must_be_a_function():
+    layer = Conv(3, 4, (3,), rngs=nnx.Rngs(0))
+    # The type checks of the test suite stand before the layer's own.
+    again = functools.partial(inspect.unwrap(Conv.__init__), layer, 3, 4, (3,))
+    for name in ("kernel_regularizer", "bias_constraint"):
+        message = f"^Conv: {name} must be a function of an array; got 0.1"
+        with pytest.raises(TypeError, match=message):
+            again(rngs=nnx.Rngs(0), **{name: 0.1})
 
 
 def test_errors_of_a_call():

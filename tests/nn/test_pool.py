@@ -39,6 +39,7 @@ CASES = {
     "GlobalMaxPool": (nn.GlobalMaxPool(), reduced(np.max, (1, 2))),
     "GlobalMinPool": (nn.GlobalMinPool(), reduced(np.min, (1, 2))),
     "GlobalSumPool": (nn.GlobalSumPool(), reduced(np.sum, (1, 2))),
+    "GlobalLpPool": (nn.GlobalLpPool(p=3), reduced(power, (1, 2))),
     "GlobalAvgPool of one axis": (
         nn.GlobalAvgPool(spatial_ndim=1, keepdims=True),
         lambda x: x.mean(2, keepdims=True),

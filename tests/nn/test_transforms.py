@@ -204,3 +204,28 @@ def test_errors():
     )
     with pytest.raises(ValueError, match=message):
         tx.update(params, state, params)
+
+
+def test_the_state_can_be_mapped_by_parameter():
+    """As a trainer does that places moments like their parameters."""
+    model = Net()
+    annotate(model.first, trainable=False)
+    tx = optax.chain(freeze(model, optax.adam(0.1)), constrain(model))
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    state = tx.init(params)
+
+    def is_masked(node):
+        return isinstance(node, optax.MaskedNode)
+
+    doubled = optax.tree_utils.tree_map_params(
+        tx,
+        lambda leaf, param: leaf if is_masked(leaf) else leaf + 2 * param,
+        state,
+        params,
+        is_leaf=is_masked,
+    )
+    assert jax.tree.structure(doubled) == jax.tree.structure(state)
+    moments = [leaf for leaf in jax.tree.leaves(doubled) if leaf.shape == (4, 3)]
+    assert len(moments) == 2
+    for moment in moments:
+        np.testing.assert_array_equal(moment, 2 * params["layers"][0]["kernel"])

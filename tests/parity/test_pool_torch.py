@@ -16,7 +16,7 @@ from tests.helpers import assert_close
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 pytestmark = pytest.mark.torch
-drawn = hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
+drawn = hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 seeds = st.integers(0, 999)
 
 
@@ -95,6 +95,9 @@ def test_max_pool(drawn, seed):
 )
 def test_avg_pool(drawn, count_include_pad, divisor_override, seed):
     rank, sizes, window, strides, padding, _, ceil_mode = drawn
+    # In three dimensions PyTorch wants the window to fit without the padding.
+    fits = all(k <= n for k, n in zip(window, sizes, strict=True))
+    hypothesis.assume(fits or rank < 3)
     options = {
         "padding": padding,
         "ceil_mode": ceil_mode,
@@ -118,9 +121,11 @@ def test_lp_pool(drawn, p, seed):
     rank, sizes, window, strides, _, _, _ = drawn
     hypothesis.assume(all(k <= n for k, n in zip(window, sizes, strict=True)))
     theirs = getattr(F, f"lp_pool{rank}d")
+    # In one dimension PyTorch takes a number only.
+    size, step = (window, strides) if rank > 1 else (window[0], strides[0])
     both(
         lambda x: lp_pool(x, window, p=p, strides=strides),
-        lambda x: theirs(x, float(p), window, strides),
+        lambda x: theirs(x, float(p), size, step),
         abs(normal(seed, (2, *sizes, 3))) + np.float32(0.1),
         seed,
     )

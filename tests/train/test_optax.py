@@ -116,5 +116,5 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_float32():
     assert history["loss"][-1] < history["loss"][0]
     logits = trainer.predict(x).astype(np.float64)
     rows = np.log(np.exp(logits).sum(1)) - logits[np.arange(64), y]
-    # The outputs have bfloat16's 8 bits: the loss of one example is off by up to 2^-8 of itself.
+    # The outputs have bfloat16's 8 bits, so a loss is off by up to 2^-8 of itself.
     np.testing.assert_allclose(trainer.evaluate(x, y)["loss"], rows.mean(), rtol=2**-8)

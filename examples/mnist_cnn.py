@@ -1,0 +1,203 @@
+"""Train the classic convnet on digits, MNIST or Fashion-MNIST, with all that belongs.
+
+Shows the whole path: a data set, a Sequential model, Adam, dropout, a validation split,
+a checkpoint every epoch, early stopping, exact resume, evaluation, saving and loading.
+
+    python examples/mnist_cnn.py                                  # digits, no network
+    python examples/mnist_cnn.py --dataset mnist --data-dir DIR   # MNIST's IDX files
+    python examples/mnist_cnn.py --run-dir runs/a --resume        # go on where it ended
+
+EXPECTED_RESULTS
+"""
+
+import json
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+import optax
+import tyro
+from flax import nnx
+from plots import save_confusion_matrix, save_curves, save_worst_mistakes
+
+from jaxnets import data, nn, train
+
+WRITTEN = (
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "curves.png",
+    "confusion_matrix.png",
+    "worst_mistakes.png",
+    "checkpoints",
+    "final_model",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train the classic convnet and write results, pictures and the model to a folder.
+
+    Args:
+        dataset: what to learn; digits needs no network.
+        data_dir: folder of the data set's files; else JAXNETS_DATA_DIR, the cache or
+            a download.
+        run_dir: folder to write to; None takes runs/mnist_cnn_<dataset>.
+        resume: go on from the newest checkpoint of the run folder.
+        overwrite: replace what an earlier run left in the run folder.
+        epochs: passes over the training data, at most.
+        steps: stop after so many steps, for a quick look.
+        batch_size: examples a step.
+        learning_rate: of Adam.
+        patience: epochs without a lower validation loss before it stops.
+        validation_split: share of the training data to validate on, its last part.
+        seed: of the parameters, the order of the data and dropout.
+    """
+
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    data_dir: Path | None = None
+    run_dir: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    epochs: int = 20
+    steps: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    patience: int = 2
+    validation_split: float = 0.15
+    seed: int = 0
+
+
+def make_model(*, classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
+    """The convnet of the Keras recipe, for images of one channel; gives logits."""
+    relu, valid = jax.nn.relu, "VALID"
+    return nnx.Sequential(
+        nn.Conv(1, 64, (3, 3), padding=valid, activation=relu, rngs=rngs),
+        nn.Conv(64, 64, (3, 3), padding=valid, activation=relu, rngs=rngs),
+        nn.MaxPool((2, 2)),
+        nn.Conv(64, 128, (3, 3), padding=valid, activation=relu, rngs=rngs),
+        nn.Conv(128, 128, (3, 3), padding=valid, activation=relu, rngs=rngs),
+        nn.GlobalAvgPool(),
+        nnx.Dropout(0.5, rngs=rngs),
+        nn.Dense(128, classes, rngs=rngs),
+    )
+
+
+def make_trainer(config: Config, classes: int) -> train.Trainer:
+    """Model, optimizer, loss and metrics put together."""
+    return train.Trainer(
+        make_model(classes=classes, rngs=nnx.Rngs(config.seed)),
+        optimizer=optax.adam(config.learning_rate),
+        loss=optax.softmax_cross_entropy_with_integer_labels,
+        metrics={"acc": train.accuracy, "confusion": train.ConfusionMatrix(classes)},
+        seed=config.seed,
+    )
+
+
+def prepare(config: Config) -> Path:
+    """Make the run folder, or say why it cannot be used."""
+    run_dir = config.run_dir or Path("runs") / f"mnist_cnn_{config.dataset}"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.json").touch()
+    except OSError as error:
+        raise SystemExit(
+            f"mnist_cnn: cannot write to the run folder: {error}"
+        ) from error
+    left = [name for name in WRITTEN[1:] if (run_dir / name).exists()]
+    if left and not config.resume:
+        if not config.overwrite:
+            raise SystemExit(
+                f"mnist_cnn: {run_dir} holds an earlier run ({', '.join(left)}); "
+                "give --resume to go on with it, --overwrite to replace it, or another "
+                "--run-dir"
+            )
+        for name in left:
+            path = run_dir / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return run_dir
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train, evaluate, save, load again and draw; returns what metrics.json holds."""
+    run_dir = prepare(config)
+    (x, y), (x_test, y_test) = dataset = data.load(
+        config.dataset, data_dir=config.data_dir
+    )
+    names = data.class_names(config.dataset)
+    print(dataset.describe())
+    trainer = make_trainer(config, len(names))
+    print(nn.summary(trainer.model, x[:1]))
+    settings = {
+        k: str(v) if isinstance(v, Path) else v for k, v in vars(config).items()
+    }
+    (run_dir / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    began = time.perf_counter()
+    history = trainer.fit(
+        x,
+        y,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        steps=config.steps,
+        validation_split=config.validation_split,
+        callbacks=[
+            train.Checkpoint(run_dir / "checkpoints"),
+            train.EarlyStopping("val_loss", patience=config.patience),
+            train.CSVLogger(run_dir / "history.csv"),
+            report,
+        ],
+        resume=run_dir / "checkpoints" if config.resume else None,
+    )
+    seconds = time.perf_counter() - began
+    score = trainer.evaluate(x_test, y_test, batch_size=config.batch_size)
+    trainer.save(run_dir / "final_model")
+
+    again = make_trainer(config, len(names)).load(run_dir / "final_model")
+    logits = again.predict(x_test, batch_size=config.batch_size)
+    correct = float(np.mean(logits.argmax(axis=1) == y_test))
+    if abs(correct - score["acc"]) > 1e-6:
+        raise SystemExit(
+            f"mnist_cnn: the saved model has accuracy {correct}, not {score['acc']}"
+        )
+    steps = int(trainer.state.step)
+    result = {
+        "dataset": config.dataset,
+        "test_acc": float(score["acc"]),
+        "test_loss": float(score["loss"]),
+        "epochs": len(history.epochs),
+        "steps": steps,
+        "steps_per_s": steps / sum(history["seconds"]),
+        "seconds": seconds,
+        "seed": config.seed,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("jaxnets", "jax", "flax", "optax")},
+        },
+        "device": jax.devices()[0].device_kind,
+    }
+    (run_dir / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
+    save_curves(history, run_dir / "curves.png")
+    save_confusion_matrix(score["confusion"], names, run_dir / "confusion_matrix.png")
+    save_worst_mistakes(x_test, y_test, logits, names, run_dir / "worst_mistakes.png")
+    print(
+        f"test accuracy {result['test_acc']:.4f}, loss {result['test_loss']:.4f} after "
+        f"{result['epochs']} epochs; results in {run_dir}"
+    )
+    return result
+
+
+def report(trainer: train.Trainer, logs: dict) -> None:
+    """One line an epoch, also where there is no terminal for a progress bar."""
+    shown = {k: f"{v:.4f}" for k, v in logs.items() if np.ndim(v) == 0}
+    print("  ".join(f"{name} {value}" for name, value in shown.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
