@@ -199,13 +199,13 @@ CASES = [
         beta=0.75,
         k=2.0,
     ),
-    function("l1", "plain", normal((4, 3)), strength=0.1),
-    function("l2", "plain", normal((4, 3)), strength=0.1),
-    function("l1_l2", "plain", normal((4, 3)), l1=0.1, l2=0.2),
-    function("orthogonal", "rows", normal((4, 3)), mode="rows"),
-    function("max_norm", "columns", normal((4, 3)), axis=0),
-    function("min_max_norm", "columns", normal((4, 3)), axis=0),
-    function("unit_norm", "columns", normal((4, 3)), axis=0),
+    function("l1", "plain", normal((4, 3)), batched=(), strength=0.1),
+    function("l2", "plain", normal((4, 3)), batched=(), strength=0.1),
+    function("l1_l2", "plain", normal((4, 3)), batched=(), l1=0.1, l2=0.2),
+    function("orthogonal", "rows", normal((4, 3)), batched=(), mode="rows"),
+    function("max_norm", "columns", normal((4, 3)), batched=(), axis=0),
+    function("min_max_norm", "columns", normal((4, 3)), batched=(), axis=0),
+    function("unit_norm", "columns", normal((4, 3)), batched=(), axis=0),
     Case(
         "data.random_crop",
         "reflected",
@@ -255,6 +255,7 @@ CASES = [
         for pool in (nn.AvgPool, nn.MaxPool, nn.MinPool, nn.SumPool)
     ),
     module("p=3", lambda rngs: nn.LpPool((2, 2), p=3), 6, 5, 4),
+    module("p=3", lambda rngs: nn.GlobalLpPool(p=3), 6, 5, 4),
     *(
         module("plain", lambda rngs, pool=pool: pool(), 6, 5, 4)
         for pool in (

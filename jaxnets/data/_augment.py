@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnets.data._resample import PADDING_MODES, PIXEL_MODES, sample
@@ -206,7 +207,12 @@ def _each(
     """Apply `change(key, image)` to every image, each with a key of its own."""
     batch = x.shape[:-3]
     flat = x.reshape(math.prod(batch), *x.shape[-3:])
-    y = jax.vmap(change)(jax.random.split(jnp.asarray(key), len(flat)), flat)
+    keys = jax.random.split(jnp.asarray(key), len(flat))
+    cut = jax.typeof(flat).sharding.spec[0]
+    if cut is not None:
+        # On a mesh with explicit axes, `vmap` wants keys and images cut alike.
+        keys = jax.sharding.reshard(keys, PartitionSpec(cut))
+    y = jax.vmap(change)(keys, flat)
     return y.reshape(*batch, *y.shape[1:])
 
 

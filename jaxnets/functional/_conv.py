@@ -107,18 +107,14 @@ def conv(
     dtype = _floating_alike(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
 
-    if padding_mode != "zeros":
-        x = _pad(x, spec, padding_mode)
-        spec = spec._replace(padding=((0, 0),) * rank)
     if flip_kernel:
         kernel = jnp.flip(kernel, range(rank))
     batch = x.shape[: -rank - 1]
-    y = _conv_primitive.conv(
-        x.reshape(-1, *x.shape[-rank - 1 :]),
-        kernel,
-        spec,
-        algorithm,
-    )
+    x = x.reshape(-1, *x.shape[-rank - 1 :])
+    if padding_mode != "zeros":
+        x = _pad(x, spec, padding_mode)
+        spec = spec._replace(padding=((0, 0),) * rank)
+    y = _conv_primitive.conv(x, kernel, spec, algorithm)
     y = y.reshape(*batch, *y.shape[1:])
     if bias is not None:
         bias = jnp.asarray(bias)
@@ -250,12 +246,13 @@ def _floating_alike(x: jax.Array, kernel: jax.Array) -> jnp.dtype:
 
 def _pad(x: jax.Array, spec: ConvSpec, padding_mode: str) -> jax.Array:
     """Write the content of the padding out, for modes other than zeros."""
-    rank = len(spec.padding)
-    for axis, size in enumerate(x.shape[-rank - 1 : -1]):
+    for axis, size in enumerate(x.shape[1:-1]):
         if size == 0:
             raise ValueError(
                 f"conv: padding_mode={padding_mode!r} needs cells to copy but spatial "
                 f"axis {axis} is empty (x.shape={x.shape})"
             )
-    widths = ((0, 0),) * (x.ndim - rank - 1) + spec.padding + ((0, 0),)
-    return jnp.pad(x, widths, mode=_NUMPY_PAD_MODES[padding_mode])
+    widths, mode = (*spec.padding, (0, 0)), _NUMPY_PAD_MODES[padding_mode]
+    # Image by image: `jnp.pad` slices axes that it does not pad, which a batch that is
+    # cut over a mesh with explicit axes does not allow.
+    return jax.vmap(lambda image: jnp.pad(image, widths, mode=mode))(x)

@@ -67,7 +67,9 @@ def dropout(
     # and 1 / 0.9 is not rounded to bfloat16, which would shift the mean by 0.2 %.
     keep = jnp.asarray(keep_prob, jnp.float32)
     shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
-    mask = jnp.broadcast_to(jax.random.bernoulli(key, keep, shape), x.shape)
+    # The `or` gives the mask the partition of x, which `where` demands on a mesh with
+    # explicit axes.
+    mask = jax.random.bernoulli(key, keep, shape) | jnp.zeros_like(x, bool)
     wide = wide_dtype(x.dtype)
     scaled = x.astype(wide) / jnp.asarray(keep_prob, wide)
     return jnp.where(mask, scaled.astype(x.dtype), jnp.zeros_like(x))

@@ -49,8 +49,10 @@ def summed(x: jax.Array, stage: Stage) -> jax.Array:
 def blocks_of(x: jax.Array, stage: Stage, fill: jax.Array) -> jax.Array:
     """X as blocks of one stride an axis: `(*batch, blocks, stride, ..., channels)`."""
     first = x.ndim + stage.axis
-    shape = list(x.shape[:first])
     for axis, a in enumerate(stage.windows, start=first):
         x = fit(x, axis, a, fill, cells=a.blocks() * a.stride)
-        shape += [a.blocks(), a.stride]
-    return x.reshape(*shape, *x.shape[first + len(stage.windows) :])
+    # One axis at a time, the last first: JAX splits no two axes in one reshape on a
+    # mesh with explicit axes.
+    for axis, a in reversed(list(enumerate(stage.windows, start=first))):
+        x = x.reshape(*x.shape[:axis], a.blocks(), a.stride, *x.shape[axis + 1 :])
+    return x

@@ -144,13 +144,15 @@ def max_unpool(
     batch, channels = y.shape[: -rank - 1], y.shape[-1]
     cells = (math.prod(batch), -1, channels)
     values, places = y.reshape(cells), indices.reshape(cells)
-    rows = jnp.arange(cells[0])[:, None, None]
-    columns = jnp.arange(channels)[None, None]
-    empty = jnp.zeros((cells[0], math.prod(sizes), channels), y.dtype)
+    plane, columns = math.prod(sizes), jnp.arange(channels)[None]
     # A negative index would count from the end; one beyond the plane is dropped.
-    places = jnp.where(places < 0, empty.shape[1], places)
-    x = empty.at[rows, places, columns].set(values, mode="drop")
-    x = x.reshape(*batch, *sizes, channels)
+    places = jnp.where(places < 0, plane, places)
+
+    def put(values: jax.Array, places: jax.Array) -> jax.Array:
+        empty = jnp.zeros((plane, channels), y.dtype)
+        return empty.at[places, columns].set(values, mode="drop")
+
+    x = jax.vmap(put)(values, places).reshape(*batch, *sizes, channels)
     return from_channels_last(x, rank, data_format)
 
 

@@ -33,8 +33,10 @@ def extreme_with_indices(
 ) -> tuple[jax.Array, jax.Array]:
     """The same, and the flat place of the selected cell in its plane, as int32."""
     sizes = [a.size for a in geometry]
-    places = jnp.arange(prod(sizes), dtype=jnp.int32).reshape(*sizes, 1)
-    places = jnp.broadcast_to(places, x.shape)
+    batch = (1,) * (x.ndim - len(sizes) - 1)
+    places = jnp.arange(prod(sizes), dtype=jnp.int32).reshape(*batch, *sizes, 1)
+    # Added to zeros, not broadcast: so they are cut over a mesh as x is.
+    places = places + jnp.zeros_like(x, jnp.int32)
     for stage in stages_of(geometry):
         x, tap = _select(x, stage, kind)
         places = selected(places, tap, stage)

@@ -10,6 +10,7 @@ import optax
 from jaxnets.functional._checks import check_choice
 
 POLICIES = ("stop", "skip", "ignore")
+SMALL = 4096  # numbers; leaves up to this size are looked through together
 
 Optimizer = optax.GradientTransformation | optax.MultiSteps
 
@@ -134,6 +135,12 @@ def make_train_step(
     check_choice("make_train_step", "nonfinite", nonfinite, POLICIES)
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
 
+    def update(gradient: Any, model_state: Any, old: Any) -> Any:
+        params, _, opt_state = old
+        updates, opt_state = tx.update(gradient, opt_state, params)
+        new = (optax.apply_updates(params, updates), model_state, opt_state)
+        return _as_before("make_train_step", new, old)
+
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(state.key, state.step)
         (loss, (model_state, metrics)), gradient = gradient_fn(
@@ -144,18 +151,17 @@ def make_train_step(
                 "make_train_step: metrics must not have the name 'nonfinite', which is "
                 "the step's own (rename it)"
             )
-        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
         old = (state.params, state.model_state, state.opt_state)
-        new = _as_before("make_train_step", (params, model_state, opt_state), old)
         bad_loss, bad_gradient = ~jnp.isfinite(loss), ~all_finite(gradient)
         alive = jnp.ones((), bool)
         if nonfinite == "stop":
             alive = state.nonfinite == 0
         bad = (bad_loss | bad_gradient) & alive
-        if nonfinite != "ignore":
+        if nonfinite == "ignore":
+            new = update(gradient, model_state, old)
+        else:
             good = alive & ~bad
-            new = select(good, new, old)
+            new = _update_if(good, update, gradient, model_state, old)
             metrics = select(good, metrics, jax.tree.map(jnp.zeros_like, metrics))
         counts = NonFinite(
             (bad_loss & alive).astype(jnp.int32),
@@ -247,12 +253,44 @@ def select(condition: jax.Array, new: Any, old: Any) -> Any:
 
 def all_finite(tree: Any) -> jax.Array:
     """Whether every number in a pytree is finite, a bool scalar."""
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    # One reduction a small leaf would cost more than the step of a deep, narrow network
+    # does (200 leaves of 8 x 8 on the CPU: 0.6 ms of 2.3 ms, and seconds to compile).
+    small = [leaf.size <= SMALL for leaf in leaves]
     checks = [
         jnp.all(jnp.isfinite(leaf))
-        for leaf in jax.tree.leaves(tree)
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        for leaf, is_small in zip(leaves, small, strict=True)
+        if not is_small
     ]
+    flags = [
+        jnp.isfinite(leaf).reshape(-1)
+        for leaf, is_small in zip(leaves, small, strict=True)
+        if is_small
+    ]
+    if flags:
+        checks.append(jnp.all(jnp.concatenate(flags)))
     return jnp.all(jnp.stack(checks)) if checks else jnp.ones((), bool)
+
+
+def _update_if(
+    good: jax.Array, update: Callable[..., Any], gradient: Any, new: Any, old: Any
+) -> Any:
+    """The updated state if the step was good, else the old one."""
+
+    def branch(good: jax.Array, gradient: Any, new: Any, old: Any) -> Any:
+        return jax.lax.cond(
+            good, update, lambda gradient, new, old: old, gradient, new, old
+        )
+
+    def without_branch(good: jax.Array, gradient: Any, new: Any, old: Any) -> Any:
+        return select(good, update(gradient, new, old), old)
+
+    # On the CPU a branch costs a tenth of 600 selects (see above); on a GPU it would
+    # have the host wait for the condition, which selecting does not.
+    return jax.lax.platform_dependent(
+        good, gradient, new, old, cpu=branch, default=without_branch
+    )
 
 
 def _as_before(function: str, new: Any, old: Any) -> Any:

@@ -53,13 +53,13 @@ class Trainer:
         ValueError: if an argument is out of range.
 
     Example:
+        >>> import numpy as np, optax
         >>> rngs = nnx.Rngs(0)
         >>> trainer = Trainer(
         ...     nnx.Linear(3, 1, rngs=rngs),
         ...     optimizer=optax.adam(0.1),
         ...     loss=optax.squared_error,
         ... )
-        >>> import numpy as np, optax
         >>> x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
         >>> y = x.sum(axis=1, keepdims=True)
         >>> history = trainer.fit(x, y, epochs=20, verbose=False)

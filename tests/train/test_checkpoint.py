@@ -319,6 +319,26 @@ def test_resume_in_the_middle_of_an_epoch(tmp_path, k):
         assert (again.best, again.best_epoch) == (stop.best, stop.best_epoch)
 
 
+def test_resume_of_an_iterable_leaves_out_the_batches_it_had(tmp_path):
+    x, y = blobs(40)
+    batches = [
+        (x[first : first + 8], y[first : first + 8]) for first in range(0, 40, 8)
+    ]
+
+    def run(**options):
+        trainer = small_trainer()
+        history = trainer.fit(batches, epochs=2, **options)
+        return trainer.state, history
+
+    expected = run(callbacks=[train.Checkpoint(tmp_path, every_steps=3)])
+    for name in ("epoch_0001", "step_00000006", "step_00000009", "epoch_0002"):
+        shutil.rmtree(tmp_path / name)
+    state, history = run(resume=tmp_path)
+    assert history.resumed.path.name == "step_00000003"
+    assert_same_bits(state, expected[0])
+    assert_same_bits(figures(history), figures(expected[1]))
+
+
 def test_resume_after_the_last_step_of_an_epoch(tmp_path):
     x, y = blobs(40)
     callback = train.Checkpoint(tmp_path, every_steps=5)
