@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
 
 from jaxnets.train._callbacks import Callback, Logs
 from jaxnets.train._csv_logger import numbers
@@ -33,6 +32,9 @@ class TensorBoard(Callback):
     def on_fit_begin(self, trainer: Any, history: History) -> None:
         """Open the event file."""
         if jax.process_index() == 0:
+            # Imported here: it imports PyTorch where that is installed, 4 s.
+            from tensorboardX import SummaryWriter
+
             # A purge marker is a promise that later steps come again; without a resume
             # there is nothing to purge.
             purge = len(history) + 1 if history.continues else None
