@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnets.functional._absolute import absolute
 from jaxnets.functional._checks import check_choice
 from jaxnets.functional._dtypes import widen
 
@@ -33,7 +34,7 @@ def l1(x: ArrayLike, *, strength: ArrayLike = 0.01) -> jax.Array:
         Goodfellow, Bengio, Courville: Deep Learning, equation 7.18.
     """
     x, wide = widen("l1", x)
-    total = jnp.sum(_absolute(wide))
+    total = jnp.sum(absolute(wide))
     return _scaled(total, strength).astype(x.dtype)
 
 
@@ -87,9 +88,9 @@ def l1_l2(x: ArrayLike, *, l1: ArrayLike = 0.01, l2: ArrayLike = 0.01) -> jax.Ar
         equation 3.
     """
     x, wide = widen("l1_l2", x)
-    absolute = _scaled(jnp.sum(_absolute(wide)), l1)
+    magnitude = _scaled(jnp.sum(absolute(wide)), l1)
     square = _scaled(jnp.sum(jnp.square(wide)), l2)
-    return (absolute + square).astype(x.dtype)
+    return (magnitude + square).astype(x.dtype)
 
 
 def orthogonal(
@@ -140,14 +141,9 @@ def orthogonal(
     safe = jnp.where(square > 0, square, 1)
     inverse = jnp.where(square > 0, jax.lax.rsqrt(safe), 0)
     units = vectors * jnp.broadcast_to(inverse, vectors.shape)
-    cosines = _absolute(jnp.matmul(units, units.T))
+    cosines = absolute(jnp.matmul(units, units.T))
     total = jnp.sum(jnp.triu(cosines, k=1))
     return (_scaled(total, strength) / (count * (count - 1) / 2)).astype(x.dtype)
-
-
-def _absolute(x: jax.Array) -> jax.Array:
-    """|x| with derivative 0 at 0, where that of `jnp.abs` is 1."""
-    return x * jnp.sign(x)
 
 
 def _scaled(total: jax.Array, strength: ArrayLike) -> jax.Array:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnets.functional._absolute import absolute
 from jaxnets.functional._checks import check_choice, check_integer, check_min_rank
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._pool import check_ordered
@@ -209,7 +210,7 @@ def global_lp_pool(
     dtype = jax.eval_shape(jnp.mean, x).dtype
     wide = x.astype(wide_dtype(dtype))
     if math.isinf(p):
-        y = _whole_extreme(abs(wide), axes, "max", keepdims)
+        y = _whole_extreme(absolute(wide), axes, "max", keepdims)
     else:
         y = root(jnp.sum(power(wide, p), axes, keepdims=keepdims), p)
     return y.astype(dtype)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnets.functional._absolute import absolute
 from jaxnets.functional._checks import check_integer
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._pool import check_ordered
@@ -164,7 +165,7 @@ def lp_pool(
     wide = to_channels_last(x, rank, data_format).astype(wide_dtype(dtype))
     if math.isinf(p):
         check_no_empty_window("lp_pool", geometry)
-        y = extreme(abs(wide), geometry, "max")
+        y = extreme(absolute(wide), geometry, "max")
     else:
         y = root(window_sum(power(wide, p), geometry), p)
     return from_channels_last(y.astype(dtype), rank, data_format)
@@ -180,7 +181,7 @@ def power(x: jax.Array, p: int | float) -> jax.Array:
     """|x|ᵖ, without logarithms where p is 1 or 2."""
     if p == 2:
         return x * x
-    return abs(x) if p == 1 else abs(x) ** float(p)
+    return absolute(x) if p == 1 else absolute(x) ** float(p)
 
 
 def root(total: jax.Array, p: int | float) -> jax.Array:

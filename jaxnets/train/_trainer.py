@@ -26,8 +26,8 @@ class Trainer:
     """Trains, evaluates, saves and runs a Flax NNX module.
 
     The module is copied and taken apart once; every step is one compiled function of
-    plain arrays. Runs are repeatable: with the same seed, data and arguments the same
-    numbers come out, also across an interruption (`fit(resume=)`).
+    plain arrays. The same seed, data and arguments give the same numbers, also across
+    an interruption (`fit(resume=)`).
 
     Args:
         model: the module; it is called as `model(x)`. It is left as it is: `model` of
@@ -36,16 +36,14 @@ class Trainer:
             averaging are parts of it.
         loss: `(outputs, targets) -> (batch, ...)`, a value for every example, as the
             losses of optax have it.
-        metrics: more figures by name: functions of the same form, such as `accuracy`,
-            or `Metric`s, such as `ConfusionMatrix`.
+        metrics: by name, functions of that form (`accuracy`) or `Metric`s.
         augment: `(key, x) -> x`, applied to training batches on the device.
         nonfinite: what to do when loss or gradient is not finite: "stop" with
             FloatingPointError, "skip" the update, or "ignore" it.
         steps_per_call: how many steps one dispatch takes; more than 1 helps where a
             step takes less time than the host needs to start it.
         mesh: devices to share out the batch to, along the mesh's first axis.
-        param_sharding: `(path, parameter) -> PartitionSpec`; None copies the parameters
-            to all devices of the mesh.
+        param_sharding: `(path, parameter) -> PartitionSpec`; None copies all to all.
         seed: for augmentation and, in `fit`, for the order of the data.
 
     Raises:
@@ -55,11 +53,8 @@ class Trainer:
     Example:
         >>> import numpy as np, optax
         >>> rngs = nnx.Rngs(0)
-        >>> trainer = Trainer(
-        ...     nnx.Linear(3, 1, rngs=rngs),
-        ...     optimizer=optax.adam(0.1),
-        ...     loss=optax.squared_error,
-        ... )
+        >>> model, loss = nnx.Linear(3, 1, rngs=rngs), optax.squared_error
+        >>> trainer = Trainer(model, optimizer=optax.adam(0.1), loss=loss)
         >>> x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
         >>> y = x.sum(axis=1, keepdims=True)
         >>> history = trainer.fit(x, y, epochs=20, verbose=False)
@@ -87,11 +82,10 @@ class Trainer:
         )
         self.seed = check_integer("Trainer", "seed", seed, minimum=0)
         metrics = dict(metrics or {})
-        for name in ("loss", "nonfinite"):
-            if name in metrics:
-                raise ValueError(
-                    f"Trainer: metrics must not have the name {name!r}, which is taken"
-                )
+        for name in {"loss", "nonfinite"} & metrics.keys():
+            raise ValueError(
+                f"Trainer: metrics must not have the name {name!r}, which is taken"
+            )
         self._engine = Engine(
             model,
             optimizer=optimizer,
@@ -108,10 +102,7 @@ class Trainer:
 
     @property
     def state(self) -> TrainState:
-        """The current `TrainState`.
-
-        The next step takes its arrays away: copy what you want to keep.
-        """
+        """The current `TrainState`; the next step takes its arrays away."""
         return self._engine.state
 
     @property
@@ -205,14 +196,9 @@ class Trainer:
         everything = list(callbacks)
         if verbose is True or (verbose == "auto" and sys.stdout.isatty()):
             everything.append(Progress(epochs=epochs, steps=source.steps))
+        told = CallbackList(everything)
         run = FitRun(
-            self,
-            self._engine,
-            source,
-            validation,
-            CallbackList(everything),
-            epochs=epochs,
-            steps=steps,
+            self, self._engine, source, validation, told, epochs=epochs, steps=steps
         )
         if resume is not None:
             run.restore(Path(resume))

@@ -370,6 +370,7 @@ def test_resume_of_a_stopped_fit_stays_stopped(tmp_path):
     state, expected = run()
     state = jax.tree.map(jnp.copy, state)
     resumed, history = run(resume=tmp_path)
+    assert history.resumed.path.name == "epoch_0002"
     assert history.epochs == expected.epochs == [1, 2]
     assert_same_bits(resumed, state)
 

@@ -136,14 +136,22 @@ def test_ignore_applies_the_update(rng):
     assert int(metrics["nonfinite"].loss) == 1
 
 
-def test_one_compilation_with_weak_types_in_params_and_optimizer(rng):
+@pytest.mark.parametrize("policy", ["stop", "ignore"])
+def test_one_compilation_with_weak_types_in_params_and_optimizer(policy):
+    chex.clear_trace_counter()
+
     def weak_loss(params, model_state, batch, key):
-        return jnp.sum((params["a"] * batch) ** 2), (model_state, {})
+        loss = jnp.sum((params["a"] * batch) ** 2)
+        return loss, (jnp.where(loss > 0, 1.0, 2.0), {})
 
     # Python floats are weakly typed, and so is what inject_hyperparams makes of them.
     tx = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1)
-    state = train.create_train_state(jax.random.key(0), {"a": 1.0}, tx)
-    step = jax.jit(chex.assert_max_traces(train.make_train_step(weak_loss, tx), n=1))
+    state = train.create_train_state(jax.random.key(0), {"a": 1.0}, tx, model_state=0.0)
+    step = jax.jit(
+        chex.assert_max_traces(
+            train.make_train_step(weak_loss, tx, nonfinite=policy), n=1
+        )
+    )
     for _ in range(3):
         state, _ = step(state, jnp.ones(2))
     assert float(state.params["a"]) != 1.0
