@@ -106,7 +106,7 @@ def adaptive_max_pool(
 
     def largest(windows: jax.Array, axis: int) -> jax.Array:
         before, cells = windows.shape[:axis], windows.shape[axis]
-        lanes = windows.reshape(*before, cells, -1)
+        lanes = windows.reshape(*before, cells, math.prod(windows.shape[axis + 1 :]))
         y = extreme(lanes, (whole_axis(cells),), "max")
         return y.reshape(*before, 1, *windows.shape[axis + 1 :])
 

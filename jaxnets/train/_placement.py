@@ -53,12 +53,18 @@ class Placement:
             return NamedSharding(mesh, spec)
 
         params = jax.tree_util.tree_map_with_path(place, state.params)
+
+        def masked(node: Any) -> bool:
+            # What `nn.freeze` leaves in place of the moments of a frozen parameter.
+            return isinstance(node, optax.MaskedNode)
+
         opt_state = optax.tree_utils.tree_map_params(
             tx,
-            lambda _, sharding: sharding,
+            lambda leaf, sharding: leaf if masked(leaf) else sharding,
             state.opt_state,
             params,
             transform_non_params=lambda _: self.same,
+            is_leaf=masked,
         )
         rest = jax.tree.map(lambda _: self.same, state)
         return rest._replace(params=params, opt_state=opt_state)

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 from jax.sharding import AxisType, PartitionSpec
 
-from jaxnets import train
+from jaxnets import nn, train
 from tests.helpers import assert_close
 from tests.train.networks import assert_same_bits, blobs, small_trainer
 
@@ -102,3 +104,33 @@ def test_a_batch_that_cannot_be_shared():
         trainer.fit(x, y, batch_size=10)
     with pytest.raises(ValueError, match="predict: batch_size must be a multiple"):
         trainer.predict(x, batch_size=3)
+
+
+def test_frozen_and_constrained_parameters_on_a_mesh():
+    x, y = blobs(32)
+
+    def fitted(mesh=None):
+        model = nnx.Sequential(
+            nn.Dense(4, 8, trainable=False, rngs=nnx.Rngs(0)),
+            nn.Dense(
+                8,
+                3,
+                kernel_constraint=optax.projections.projection_non_negative,
+                rngs=nnx.Rngs(1),
+            ),
+        )
+        trainer = train.Trainer(
+            model,
+            optimizer=optax.adam(1e-2),
+            loss=optax.softmax_cross_entropy_with_integer_labels,
+            mesh=mesh,
+        )
+        trainer.fit(x, y, batch_size=16, epochs=2)
+        return model.layers[0].kernel[...], trainer.state.params
+
+    _, alone = fitted()
+    frozen, spread = fitted(jax.make_mesh((4,), ("data",)))
+    assert_close(spread, jax.tree.map(np.asarray, alone), reduction=32 * 4)
+    layers = spread["layers"]
+    assert_close(layers[0]["kernel"], np.asarray(frozen), tol=0.0)  # nothing moved
+    assert float(layers[1]["kernel"].min()) == 0
