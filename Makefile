@@ -21,7 +21,8 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(READY)  ## train, test, save and plot the convnet on digits, without a network
-	$(BIN)/python examples/mnist_cnn.py --dataset digits --run-dir $(RUN_DIR) --overwrite
+	$(BIN)/python examples/mnist_cnn.py --dataset digits --batch-size 32 \
+	  --run-dir $(RUN_DIR) --overwrite
 
 test: $(READY)  ## the whole suite
 	$(BIN)/python -m pytest -n $(WORKERS)

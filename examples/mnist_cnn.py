@@ -149,7 +149,9 @@ def main(config: Config) -> dict[str, float]:
         validation_split=config.validation_split,
         callbacks=[
             train.Checkpoint(run_dir / "checkpoints"),
-            train.EarlyStopping("val_loss", patience=config.patience),
+            train.EarlyStopping(
+                "val_loss", patience=config.patience, restore_best=True
+            ),
             train.CSVLogger(run_dir / "history.csv"),
             report,
         ],

@@ -6,6 +6,7 @@ from jaxnets.data._formats import IMAGE_SIDE
 from jaxnets.data._order import epoch_order
 
 SIDE = 8
+DIGIT_SIDE = 20
 BRIGHTEST = 16
 # Every fifth example is for testing.
 TEST_EVERY = 5
@@ -33,18 +34,21 @@ def read_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:
-    """Bilinear enlargement of `(n, 8, 8)` values 0 ... 16 to `(n, 28, 28)` bytes.
+    """`(n, 8, 8)` values 0 ... 16 as MNIST has its digits: `(n, 28, 28)` bytes.
 
-    Pixel i of 28 lies at (i + 1/2) 8/28 − 1/2 = (4i − 5)/14 of 8; beyond the outermost
-    centres the edge goes on. Every weight is a multiple of 1/14, so integers give the
-    same bytes on every machine.
+    A digit is enlarged bilinearly to 20 × 20 and stands in the middle, with 4 black
+    pixels around it. Pixel i of 20 lies at (i + 1/2) 8/20 − 1/2 = (4i − 3)/10 of 8;
+    beyond the outermost centres the edge goes on. Every weight is a multiple of 1/10,
+    so integers give the same bytes on every machine.
     """
-    position = np.clip(4 * np.arange(IMAGE_SIDE) - 5, 0, 14 * (SIDE - 1))
-    left = np.minimum(position // 14, SIDE - 2)
-    weights = np.zeros((IMAGE_SIDE, SIDE), np.int64)
-    rows = np.arange(IMAGE_SIDE)
-    weights[rows, left + 1] = position - 14 * left
-    weights[rows, left] = 14 - weights[rows, left + 1]
+    position = np.clip(4 * np.arange(DIGIT_SIDE) - 3, 0, 10 * (SIDE - 1))
+    left = np.minimum(position // 10, SIDE - 2)
+    weights = np.zeros((DIGIT_SIDE, SIDE), np.int64)
+    rows = np.arange(DIGIT_SIDE)
+    weights[rows, left + 1] = position - 10 * left
+    weights[rows, left] = 10 - weights[rows, left + 1]
     scaled = 255 * (weights @ images @ weights.T)
-    whole = 14 * 14 * BRIGHTEST
-    return ((scaled + whole // 2) // whole).astype(np.uint8)
+    whole = 10 * 10 * BRIGHTEST
+    border = (IMAGE_SIDE - DIGIT_SIDE) // 2
+    framed = np.pad(scaled, ((0, 0), (border, border), (border, border)))
+    return ((framed + whole // 2) // whole).astype(np.uint8)
