@@ -35,12 +35,15 @@ def public(room: str) -> list[tuple[str, object]]:
 EVERYTHING = [pair for room in ROOMS for pair in public(room)]
 FUNCTIONS = [pair for pair in EVERYTHING if inspect.isfunction(pair[1])]
 
-every_function = pytest.mark.parametrize(
-    ("name", "value"), FUNCTIONS, ids=[name for name, _ in FUNCTIONS]
-)
-every_name = pytest.mark.parametrize(
-    ("name", "value"), EVERYTHING, ids=[name for name, _ in EVERYTHING]
-)
+
+def every(pairs):
+    """Run a test for every one of these (name, value)."""
+    ids = [name for name, _ in pairs]
+    return pytest.mark.parametrize(("name", "value"), pairs, ids=ids)
+
+
+every_function = every(FUNCTIONS)
+every_name = every(EVERYTHING)
 
 
 def parameters(value) -> list[inspect.Parameter]:
@@ -61,9 +64,7 @@ def test_options_are_keyword_only(name, value):
     assert found <= OPTIONAL_ARRAYS, f"{name}: {found} must be keyword-only"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), public("nn") + public("train"), ids=lambda v: str(v)[:40]
-)
+@every(public("nn") + public("train"))
 def test_options_of_classes_are_keyword_only(name, value):
     if not inspect.isclass(value) or issubclass(value, (tuple, Exception)):
         pytest.skip("no constructor of ours")
@@ -109,9 +110,7 @@ def test_every_argument_is_described(name, value):
         assert re.search(pattern, text, re.MULTILINE), f"{name}: {parameter.name}"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), public("functional") + public("nn"), ids=lambda v: str(v)[:40]
-)
+@every(public("functional") + public("nn"))
 def test_functions_and_modules_show_an_example_that_runs(name, value):
     if inspect.isclass(value) and not issubclass(value, nnx.Module):
         pytest.skip("no module")
