@@ -40,8 +40,7 @@ class Trainer:
         augment: `(key, x) -> x`, applied to training batches on the device.
         nonfinite: what to do when loss or gradient is not finite: "stop" with
             FloatingPointError, "skip" the update, or "ignore" it.
-        steps_per_call: how many steps one dispatch takes; more than 1 helps where a
-            step takes less time than the host needs to start it.
+        steps_per_call: how many steps one dispatch takes; more help with short steps.
         mesh: devices to share out the batch to, along the mesh's first axis.
         param_sharding: `(path, parameter) -> PartitionSpec`; None copies all to all.
         seed: for augmentation and, in `fit`, for the order of the data.
