@@ -65,7 +65,7 @@ def tar_gz(files: dict[str, bytes], folder: str = "cifar-10-batches-bin") -> byt
 
 
 def gz(content: bytes) -> bytes:
-    return gzip.compress(content, compresslevel=1)
+    return gzip.compress(content, compresslevel=1, mtime=0)
 
 
 class Server(http.server.ThreadingHTTPServer):
