@@ -24,7 +24,11 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnets.functional._conv_plan import forward_algorithm, kernel_grad_algorithm
+from jaxnets.functional._conv_plan import (
+    forward_algorithm,
+    input_grad_algorithm,
+    kernel_grad_algorithm,
+)
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec
 
 
@@ -73,13 +77,13 @@ def _vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
 
 def _run_conv(x, kernel, *, spec, algorithm, platform):
     if algorithm == "auto":
-        algorithm = forward_algorithm(platform)
+        algorithm = forward_algorithm(platform, spec)
     return ALGORITHMS[algorithm].forward(x, kernel, spec)
 
 
 def _run_input_grad(g, kernel, *, spec, spatial, algorithm, platform):
     if algorithm == "auto":
-        algorithm = forward_algorithm(platform)
+        algorithm = input_grad_algorithm(platform, spec)
     return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
 
 

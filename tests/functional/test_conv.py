@@ -11,7 +11,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 from jaxnets.functional import conv, conv_output_shape
-from jaxnets.functional._conv_plan import forward_algorithm, kernel_grad_algorithm
+from jaxnets.functional._conv_plan import (
+    forward_algorithm,
+    input_grad_algorithm,
+    kernel_grad_algorithm,
+)
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec, gemm
 from tests import oracles
 from tests.functional.conv_cases import conv_cases
@@ -262,7 +266,14 @@ def test_gemm_in_chunks_with_a_rest_equals_one_product(rng, monkeypatch):
 def test_the_rule_is_the_documented_table():
     spec = ConvSpec((1, 1), ((0, 0), (0, 0)), (1, 1), 1, None)
     grouped = spec._replace(groups=2)
-    assert forward_algorithm("cpu") == forward_algorithm("gpu") == "direct"
+    assert forward_algorithm("cpu", spec) == forward_algorithm("gpu", grouped)
+    assert forward_algorithm("cpu", spec) == "direct"
+    assert forward_algorithm("cpu", grouped) == "gemm"
+    many = spec._replace(groups=4)
+    assert input_grad_algorithm("cpu", many) == "gemm"
+    for facts in (grouped, many._replace(strides=(1, 2)), spec):
+        assert input_grad_algorithm("cpu", facts) == "direct"
+    assert input_grad_algorithm("gpu", many) == "direct"
     rows = [
         ("cpu", spec, (3, 3), 32, "gemm"),
         ("cpu", spec, (3, 3), 31, "direct"),
