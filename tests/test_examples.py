@@ -32,7 +32,7 @@ def test_mnist_cnn_writes_all_that_it_promises(tmp_path):
     assert metrics["dataset"] == "digits"
     assert 0 <= metrics["test_acc"] <= 1
     assert metrics["steps"] == 2
-    rows = list(csv.DictReader((tmp_path / "run/history.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "run/history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1"]
     for name in ("curves", "confusion_matrix", "worst_mistakes"):
         picture = tmp_path / f"run/{name}.png"

@@ -1,6 +1,7 @@
 """Convolution as neural networks use it: checks, canonical form, algorithm, bias."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -110,7 +111,7 @@ def conv(
     if flip_kernel:
         kernel = jnp.flip(kernel, range(rank))
     batch = x.shape[: -rank - 1]
-    x = x.reshape(-1, *x.shape[-rank - 1 :])
+    x = x.reshape(prod(batch), *x.shape[-rank - 1 :])
     if padding_mode != "zeros":
         x = _pad(x, spec, padding_mode)
         spec = spec._replace(padding=((0, 0),) * rank)
