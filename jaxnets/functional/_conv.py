@@ -105,7 +105,7 @@ def conv(
     spec, _ = _canonical(
         x.shape, kernel.shape, strides, padding, dilation, groups, precision
     )
-    dtype = _floating_alike(x, kernel)
+    dtype = _common_dtype(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
 
     if flip_kernel:
@@ -238,7 +238,7 @@ def _precision(precision: Any) -> Any:
     return tuple(precision) if isinstance(precision, list) else precision
 
 
-def _floating_alike(x: jax.Array, kernel: jax.Array) -> jnp.dtype:
+def _common_dtype(x: jax.Array, kernel: jax.Array) -> jnp.dtype:
     dtype = jnp.result_type(x, kernel)
     if dtype == jnp.bool_:
         raise TypeError("conv: x and kernel must be numbers; got booleans (cast one)")

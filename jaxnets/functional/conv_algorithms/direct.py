@@ -18,20 +18,13 @@ from jaxnets.functional.conv_algorithms._spec import ConvSpec
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     """y[n, p, o] = Σ_{t,c} x[n, s·p + d·t − lo, c] kernel[t, c, o]."""
-    last, first = x.ndim - 1, x.ndim - 2
-    spatial = tuple(range(1, last))
-    layout = lax.ConvDimensionNumbers(
-        lhs_spec=(0, last, *spatial),
-        rhs_spec=(last, first, *range(first)),
-        out_spec=(0, last, *spatial),
-    )
     y = lax.conv_general_dilated(
         x,
         kernel,
         window_strides=spec.strides,
         padding=spec.padding,
         rhs_dilation=spec.dilation,
-        dimension_numbers=layout,
+        dimension_numbers=_channels_last(x.ndim),
         feature_group_count=spec.groups,
         precision=spec.precision,
         preferred_element_type=wide_dtype(x.dtype),
@@ -66,13 +59,6 @@ def input_grad(
         (lo, size + r - cells - lo)
         for size, r, cells, lo in zip(spatial, reach, spread, before, strict=True)
     )
-    last, first = g.ndim - 1, g.ndim - 2
-    axes = tuple(range(1, last))
-    layout = lax.ConvDimensionNumbers(
-        lhs_spec=(0, last, *axes),
-        rhs_spec=(last, first, *range(first)),
-        out_spec=(0, last, *axes),
-    )
     dx = lax.conv_general_dilated(
         g,
         swapped,
@@ -80,7 +66,7 @@ def input_grad(
         padding=padding,
         lhs_dilation=spec.strides,
         rhs_dilation=spec.dilation,
-        dimension_numbers=layout,
+        dimension_numbers=_channels_last(g.ndim),
         feature_group_count=spec.groups,
         precision=spec.precision,
         preferred_element_type=wide_dtype(g.dtype),
@@ -127,3 +113,11 @@ def kernel_grad(
         preferred_element_type=wide_dtype(x.dtype),
     )
     return dk.astype(x.dtype)
+
+
+def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
+    """Where batch, channels and space stand in arrays of `ndim` axes."""
+    last, first = ndim - 1, ndim - 2
+    image = (0, last, *range(1, last))
+    kernel = (last, first, *range(first))
+    return lax.ConvDimensionNumbers(lhs_spec=image, rhs_spec=kernel, out_spec=image)
