@@ -35,7 +35,8 @@ parity: $(READY)  ## the comparisons with PyTorch (needs: .venv/bin/pip install 
 	$(BIN)/python -m pytest -n $(WORKERS) -m torch tests
 
 bench: $(READY)  ## the quick benchmarks
-	$(BIN)/python -m benchmarks.conv --quick
+	$(BIN)/python -m benchmarks.conv_suite --quick
+	$(BIN)/python -m benchmarks.conv_direct_vs_fft --quick
 	$(BIN)/python -m benchmarks.pooling --quick
 	$(BIN)/python -m benchmarks.step_overhead --quick
 

@@ -1,95 +1,16 @@
 """One table of cases: every public function of arrays and every module.
 
-`test_conformance.py` runs over the whole table, and fails when a name has no row. A row
-holds a function of pytrees of arrays and one draw of those arguments in float32.
+`test_conformance.py` runs over the whole table, and fails when a name has no row.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from jaxnets import data, nn
 from jaxnets import functional as F
+from tests.case_kinds import IMAGE, Case, function, module, normal, with_key
+from tests.cases_conv import CONV_CASES
 
-
-class Case(NamedTuple):
-    """One call that must survive every transform.
-
-    Attributes:
-        name: the public name, with its room.
-        label: what is special about this row.
-        call: the function, options bound.
-        arguments: draws the positional arguments, pytrees of arrays.
-        smooth: positions of the arguments that it is differentiable in.
-        batched: positions of those whose first axis is a batch of 4.
-        dtypes: float types it takes besides float32 and float64.
-    """
-
-    name: str
-    label: str
-    call: Callable[..., Any]
-    arguments: Callable[[np.random.Generator], tuple]
-    smooth: tuple[int, ...] = (0,)
-    batched: tuple[int, ...] = (0,)
-    dtypes: tuple[str, ...] = ("bfloat16", "float16")
-
-    def draw(self, seed: int) -> tuple:
-        """The arguments of this row as JAX arrays, different for every seed."""
-        return jax.tree.map(jnp.asarray, self.arguments(np.random.default_rng(seed)))
-
-
-def normal(*shapes: tuple[int, ...]) -> Callable[[np.random.Generator], tuple]:
-    """Draws float32 arrays of these shapes from the normal distribution."""
-    return lambda rng: tuple(rng.normal(size=s).astype(np.float32) for s in shapes)
-
-
-def with_key(draw: Callable) -> Callable[[np.random.Generator], tuple]:
-    """Puts a random key before the arguments."""
-    return lambda rng: (jax.random.key(rng.integers(2**31)), *draw(rng))
-
-
-def function(
-    name: str,
-    label: str,
-    draw: Callable,
-    *,
-    smooth: tuple[int, ...] = (0,),
-    batched: tuple[int, ...] = (0,),
-    dtypes: tuple[str, ...] = ("bfloat16", "float16"),
-    sizes: tuple = (),
-    **options: Any,
-) -> Case:
-    """A row for `functional.name`; `sizes` follow the arrays."""
-    target = getattr(F, name)
-
-    def call(*arrays):
-        return target(*arrays, *sizes, **options)
-
-    return Case(f"functional.{name}", label, call, draw, smooth, batched, dtypes)
-
-
-def module(label: str, make: Callable[[nnx.Rngs], Any], *shape: int) -> Case:
-    """A row for a module: a function of its parameters and of x `(4, *shape)`."""
-    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-    graph, _ = nnx.split(abstract)
-
-    def call(parameters, x):
-        return nnx.merge(graph, parameters)(x)
-
-    def draw(rng):
-        model = make(nnx.Rngs(int(rng.integers(2**31))))
-        x = rng.normal(size=(4, *shape)).astype(np.float32)
-        return nnx.state(model), x
-
-    name = f"nn.{type(abstract).__name__}"
-    return Case(name, label, call, draw, smooth=(0, 1), batched=(1,))
-
-
-IMAGE = (4, 6, 5, 4)
 DISTINCT = 4 * 6 * 5 * 4
 
 
@@ -114,25 +35,10 @@ def moments(rng: np.random.Generator) -> tuple:
     return x, scale, bias, F.BatchStats(mean, np.exp(bias))
 
 
-KERNEL = (3, 2, 4, 6)
 POOL = {"strides": (1, 2), "padding": "SAME"}
 
 CASES = [
-    function("conv", "plain", normal(IMAGE, KERNEL), smooth=(0, 1)),
-    function(
-        "conv",
-        "every option",
-        normal((4, 4, 6, 5), (3, 2, 2, 6), (6,)),
-        smooth=(0, 1, 2),
-        strides=(2, 1),
-        dilation=(1, 2),
-        padding=((2, 1), (0, 3)),
-        padding_mode="circular",
-        groups=2,
-        data_format="channels_first",
-        flip_kernel=True,
-    ),
-    function("conv", "1-D causal", normal((4, 9, 3), (3, 3, 2)), padding="CAUSAL"),
+    *CONV_CASES,
     function("max_pool", "2x2", distinct, sizes=((2, 2),)),
     function("max_pool", "overlapping", distinct, sizes=((3, 2),), dilation=2, **POOL),
     function("max_pool", "wide", distinct, sizes=((6, 1),), padding="FULL", strides=1),
@@ -229,25 +135,6 @@ CASES = [
         with_key(normal(IMAGE)),
         smooth=(1,),
         batched=(1,),
-    ),
-    module(
-        "every option",
-        lambda rngs: nn.Conv(
-            4,
-            6,
-            (3, 2),
-            strides=(2, 1),
-            padding="CAUSAL",
-            kernel_dilation=(1, 2),
-            feature_group_count=2,
-            padding_mode="replicate",
-            flip_kernel=True,
-            activation=jax.nn.tanh,
-            rngs=rngs,
-        ),
-        6,
-        5,
-        4,
     ),
     module("tanh", lambda rngs: nn.Dense(4, 3, activation=jax.nn.tanh, rngs=rngs), 4),
     *(

@@ -16,7 +16,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
 import jaxnets
-from tests.cases import CASES, Case
+from tests.case_kinds import Case
+from tests.cases import CASES
 from tests.helpers import assert_close
 
 ROOMS = ("functional", "nn", "data", "train")
@@ -25,7 +26,22 @@ ROOMS = ("functional", "nn", "data", "train")
 # Their tests stand in the folder of their room.
 NO_ARRAYS = {
     "functional.BatchStats": "a container, in the rows of batch_norm",
+    "functional.ConnectionCounts": "a container",
+    "functional.ConvExplanation": "a container",
+    "functional.ConvOperator": "the operator, in the rows of conv_operator",
+    "functional.ConvPlan": "a container",
+    "functional.LayerCounts": "a container",
+    "functional.connection_counts": "integers only",
     "functional.conv_output_shape": "integers only",
+    "functional.conv_plan": "integers only",
+    "functional.conv_transpose_output_shape": "integers only",
+    "functional.equivariance_error": "takes functions",
+    "functional.explain_conv": "integers only",
+    "functional.reflect_action": "makes a function",
+    "functional.rotate_action": "makes a function",
+    "functional.shift_action": "makes a function",
+    "functional.tune_conv": "runs on the host",
+    "functional.use_plans": "reads a file",
     "functional.pool_output_shape": "integers only",
     "nn.ActivityPenalty": "a kind of variable",
     "nn.annotate": "sets metadata of a variable",

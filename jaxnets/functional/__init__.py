@@ -12,6 +12,50 @@ Activations are those of `jax.nn`, losses and projections those of `optax`.
 from jaxnets.functional._conv import conv as conv
 from jaxnets.functional._conv import conv_output_shape as conv_output_shape
 
+from jaxnets.functional._conv_gradients import conv_input_grad as conv_input_grad
+from jaxnets.functional._conv_gradients import conv_kernel_grad as conv_kernel_grad
+from jaxnets.functional._lax_compatible import (
+    lax_compatible_conv as lax_compatible_conv,
+)
+
+# Kinds of convolution
+from jaxnets.functional._conv_transpose import conv_transpose as conv_transpose
+from jaxnets.functional._conv_transpose_shapes import (
+    conv_transpose_output_shape as conv_transpose_output_shape,
+)
+from jaxnets.functional._conv_separable import separable_conv as separable_conv
+from jaxnets.functional._conv_separable import (
+    spatially_separable_conv as spatially_separable_conv,
+)
+from jaxnets.functional._conv_local import local_conv as local_conv
+from jaxnets.functional._conv_local import tiled_conv as tiled_conv
+from jaxnets.functional._unfold import fold as fold
+from jaxnets.functional._unfold import unfold as unfold
+from jaxnets.functional._flip_kernel import flip_kernel as flip_kernel
+
+# Which algorithm convolves
+from jaxnets.functional._conv_plan import ConvPlan as ConvPlan
+from jaxnets.functional._conv_explain import ConvExplanation as ConvExplanation
+from jaxnets.functional._conv_explain import conv_plan as conv_plan
+from jaxnets.functional._conv_explain import explain_conv as explain_conv
+from jaxnets.functional._conv_plans import use_plans as use_plans
+from jaxnets.functional._conv_tune import tune_conv as tune_conv
+
+# Convolution as mathematics
+from jaxnets.functional._convolve import convolve as convolve
+from jaxnets.functional._convolve import correlate as correlate
+from jaxnets.functional._convolve import polynomial_product as polynomial_product
+from jaxnets.functional._conv_matrix import conv_matrix as conv_matrix
+from jaxnets.functional._conv_operator import ConvOperator as ConvOperator
+from jaxnets.functional._conv_operator import conv_operator as conv_operator
+from jaxnets.functional._equivariance import equivariance_error as equivariance_error
+from jaxnets.functional._equivariance import reflect_action as reflect_action
+from jaxnets.functional._equivariance import rotate_action as rotate_action
+from jaxnets.functional._equivariance import shift_action as shift_action
+from jaxnets.functional._connections import ConnectionCounts as ConnectionCounts
+from jaxnets.functional._connections import LayerCounts as LayerCounts
+from jaxnets.functional._connections import connection_counts as connection_counts
+
 # Pooling
 from jaxnets.functional._pool import max_pool as max_pool
 from jaxnets.functional._pool import min_pool as min_pool

@@ -9,22 +9,16 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnets.functional import _conv_primitive
-from jaxnets.functional._checks import (
-    check_choice,
-    check_integer,
-    check_integers,
-    check_min_rank,
-    check_shape,
-)
+from jaxnets.functional._checks import check_choice, check_shape
+from jaxnets.functional._conv_canonical import canonical_conv, check_conv_ranks
+from jaxnets.functional._conv_plan import ConvPlan, make_plan, refusal
 from jaxnets.functional._shapes import (
     DATA_FORMATS,
     DataFormat,
     IntOrInts,
     Padding,
-    canonical_padding,
-    dilated_size,
 )
-from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec
+from jaxnets.functional.conv_algorithms import ConvFacts, ConvSpec
 
 _NUMPY_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 _PADDING_MODES = ("zeros", *_NUMPY_PAD_MODES)
@@ -42,7 +36,7 @@ def conv(
     padding_mode: str = "zeros",
     data_format: DataFormat = "channels_last",
     flip_kernel: bool = False,
-    algorithm: str = "auto",
+    algorithm: str | ConvPlan = "auto",
     precision: Any = None,
 ) -> jax.Array:
     """Convolve a batch of signals, images or volumes with a bank of kernels.
@@ -71,8 +65,10 @@ def conv(
             the border cell), `"replicate"` (the border cell) or `"circular"`.
         data_format: where the channels of x and y stand.
         flip_kernel: turn the window over along every axis first.
-        algorithm: `"auto"` (the rule of `_conv_plan`), or `"direct"` (XLA's own) or
-            `"gemm"` (patches and matrix products) for it and both gradients.
+        algorithm: `"auto"` (see `conv_plan`), or for it and both gradients `"direct"`
+            (XLA's own), `"gemm"` (patches and matrix products), `"shift"` (tap by
+            tap), `"winograd"`, `"fft"` or `"overlap_add"` (FFT in blocks), or a
+            `ConvPlan`.
         precision: as in `jax.lax.conv_general_dilated`; None takes JAX's default.
 
     Returns:
@@ -97,13 +93,12 @@ def conv(
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     check_choice("conv", "data_format", data_format, DATA_FORMATS)
     check_choice("conv", "padding_mode", padding_mode, _PADDING_MODES)
-    check_choice("conv", "algorithm", algorithm, ("auto", *ALGORITHMS))
-    _check_ranks(x.shape, kernel.shape)
+    check_conv_ranks("conv", x.shape, kernel.shape)
     rank = kernel.ndim - 2
     if data_format == "channels_first":
         x = jnp.moveaxis(x, -rank - 1, -1)
-    spec, _ = _canonical(
-        x.shape, kernel.shape, strides, padding, dilation, groups, precision
+    spec, _ = canonical_conv(
+        "conv", x.shape, kernel.shape, strides, padding, dilation, groups, precision
     )
     dtype = _common_dtype(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
@@ -112,10 +107,11 @@ def conv(
         kernel = jnp.flip(kernel, range(rank))
     batch = x.shape[: -rank - 1]
     x = x.reshape(prod(batch), *x.shape[-rank - 1 :])
+    plan = _plan(algorithm, x, kernel, spec)
     if padding_mode != "zeros":
         x = _pad(x, spec, padding_mode)
         spec = spec._replace(padding=((0, 0),) * rank)
-    y = _conv_primitive.conv(x, kernel, spec, algorithm)
+    y = _conv_primitive.conv(x, kernel, spec, plan)
     y = y.reshape(*batch, *y.shape[1:])
     if bias is not None:
         bias = jnp.asarray(bias)
@@ -164,13 +160,13 @@ def conv_output_shape(
         Dumoulin and Visin, arXiv:1603.07285, relationship 6.
     """
     check_choice("conv", "data_format", data_format, DATA_FORMATS)
-    _check_ranks(x_shape, kernel_shape)
+    check_conv_ranks("conv", x_shape, kernel_shape)
     rank = len(kernel_shape) - 2
     batch, image = tuple(x_shape[: -rank - 1]), tuple(x_shape[-rank - 1 :])
     if data_format == "channels_first":
         image = (*image[1:], image[0])
-    _, positions = _canonical(
-        (*batch, *image), kernel_shape, strides, padding, dilation, groups, None
+    _, positions = canonical_conv(
+        "conv", (*batch, *image), kernel_shape, strides, padding, dilation, groups, None
     )
     out = kernel_shape[-1]
     if data_format == "channels_first":
@@ -178,64 +174,24 @@ def conv_output_shape(
     return (*batch, *positions, out)
 
 
-def _check_ranks(x_shape: Sequence[int], kernel_shape: Sequence[int]) -> None:
-    layout = "(*window, in // groups, out)"
-    check_min_rank("conv", "kernel", kernel_shape, 3, layout)
-    rank = len(kernel_shape) - 2
-    layout = (
-        f"(*batch, *spatial, in) with {rank} spatial for a kernel of {rank + 2} axes"
+def _plan(
+    algorithm: str | ConvPlan, x: jax.Array, kernel: jax.Array, spec: ConvSpec
+) -> ConvPlan:
+    """The plan that an argument means, if it can run this convolution."""
+    if not isinstance(algorithm, str | ConvPlan):
+        raise TypeError(
+            f"conv: algorithm must be a name or a ConvPlan; got {algorithm!r}"
+        )
+    plan = algorithm if isinstance(algorithm, ConvPlan) else make_plan([algorithm] * 3)
+    batch, *spatial, channels = x.shape
+    *window, _, out = kernel.shape
+    facts = ConvFacts(
+        batch, tuple(spatial), tuple(window), channels, out, spec, x.dtype.name
     )
-    check_min_rank("conv", "x", x_shape, rank + 1, layout)
-
-
-def _canonical(
-    x_shape: Sequence[int],
-    kernel_shape: Sequence[int],
-    strides: IntOrInts,
-    padding: Padding,
-    dilation: IntOrInts,
-    groups: int,
-    precision: Any,
-) -> tuple[ConvSpec, tuple[int, ...]]:
-    """Check everything about sizes; return the spec and the output's spatial sizes."""
-    *window, fan_in, out = kernel_shape
-    rank = len(window)
-    spatial, channels = tuple(x_shape[-rank - 1 : -1]), x_shape[-1]
-    strides = check_integers("conv", "strides", strides, length=rank, minimum=1)
-    dilation = check_integers("conv", "dilation", dilation, length=rank, minimum=1)
-    groups = check_integer("conv", "groups", groups, minimum=1)
-    shapes = f"x.shape={tuple(x_shape)}, kernel.shape={tuple(kernel_shape)}"
-    check_integers("conv", "kernel's window", window, length=rank, minimum=1)
-    if fan_in * groups != channels:
-        times = f"{groups} groups of {fan_in}" if groups > 1 else f"{fan_in}"
-        raise ValueError(
-            f"conv: kernel has {times} input channels but x has {channels} "
-            f"({shapes}, groups={groups})"
-        )
-    if out % groups:
-        raise ValueError(
-            f"conv: groups must divide the output channels; got {out} channels in "
-            f"{groups} groups ({shapes})"
-        )
-    pads = canonical_padding("conv", padding, spatial, window, strides, dilation)
-    spec = ConvSpec(strides, pads, dilation, groups, _precision(precision))
-    positions = spec.positions(spatial, tuple(window))
-    for axis, count in enumerate(positions):
-        if count == 0:
-            raise ValueError(
-                f"conv: the window spans {dilated_size(window[axis], dilation[axis])} "
-                f"cells but spatial axis {axis} has only {spatial[axis]}, with padding "
-                f"{pads[axis]}; pad more (padding='SAME') or take a smaller window or "
-                f"dilation ({shapes})"
-            )
-    return spec, positions
-
-
-def _precision(precision: Any) -> Any:
-    """`precision` as a static value, JAX's default filled in while it is in force."""
-    if precision is None:
-        return jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
-    return tuple(precision) if isinstance(precision, list) else precision
+    reason = refusal(plan, facts)
+    if reason is not None:
+        raise ValueError(f"conv: algorithm {reason}")
+    return plan._replace(facts=None)
 
 
 def _common_dtype(x: jax.Array, kernel: jax.Array) -> jnp.dtype:

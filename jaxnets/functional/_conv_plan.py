@@ -1,42 +1,82 @@
-"""Which algorithm `algorithm="auto"` takes: a pure rule of static facts.
+"""ConvPlan: which algorithm runs each part of a convolution, and whether it can."""
 
-| on CPU | `gemm` | `direct` |
-|---|---|---|
-| forward | with groups | else |
-| input gradient | with 4 groups or more, at stride 1 | else |
-| kernel gradient | with groups, or at most 9 taps and at least 32 outputs | else |
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-Elsewhere it is `direct`, which no measurement has questioned yet.
+from jax import lax
 
-XLA on CPU forms the kernel gradient as a convolution with an image-sized kernel.
-Patches and one matrix product are 2 to 7 times faster where the products are wide
-enough, and 20 to 200 times with groups. Forward, they are 2 times faster with groups.
-Small products and large windows lose to `direct` (`python -m benchmarks.conv`).
-"""
+from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts
 
-from math import prod
-
-from jaxnets.functional.conv_algorithms import ConvSpec
-
-MOST_TAPS = 9
-LEAST_OUT = 32
-LEAST_GROUPS = 4
+_HIGHEST = (
+    lax.Precision.HIGHEST,
+    lax.DotAlgorithmPreset.F32_F32_F32,
+    "highest",
+    "float32",
+    "F32_F32_F32",
+)
 
 
-def forward_algorithm(platform: str, spec: ConvSpec) -> str:
-    """The algorithm for the convolution itself."""
-    return "gemm" if platform == "cpu" and spec.groups > 1 else "direct"
+class ConvPlan(NamedTuple):
+    """The algorithm of each part of a convolution; each a name or `"auto"`.
+
+    Attributes:
+        forward: of the convolution itself.
+        input_grad: of its transpose in x.
+        kernel_grad: of its transpose in the kernel.
+        facts: the convolution that the plan was made for; None fits every one.
+    """
+
+    forward: str = "auto"
+    input_grad: str = "auto"
+    kernel_grad: str = "auto"
+    facts: ConvFacts | None = None
 
 
-def input_grad_algorithm(platform: str, spec: ConvSpec) -> str:
-    """The algorithm for the input gradient; `gemm` would multiply zeros at a stride."""
-    dense = spec.groups >= LEAST_GROUPS and max(spec.strides) == 1
-    return "gemm" if platform == "cpu" and dense else "direct"
+def make_plan(names: Iterable[str], facts: ConvFacts | None = None) -> ConvPlan:
+    """A plan of one name a part."""
+    forward, input_grad, kernel_grad = names
+    return ConvPlan(forward, input_grad, kernel_grad, facts)
 
 
-def kernel_grad_algorithm(
-    platform: str, spec: ConvSpec, window: tuple[int, ...], out: int
-) -> str:
-    """The algorithm for the kernel gradient of `out` output channels."""
-    wide = prod(window) <= MOST_TAPS and out >= LEAST_OUT
-    return "gemm" if platform == "cpu" and (spec.groups > 1 or wide) else "direct"
+def refusal(plan: ConvPlan, facts: ConvFacts) -> str | None:
+    """Why a plan cannot run a convolution, as the end of a sentence, or None."""
+    if plan.facts is not None and not _same(plan.facts, facts):
+        return (
+            f"is a plan for {describe(plan.facts)}, but this is {describe(facts)} "
+            "(make one with conv_plan, or drop its facts with "
+            "plan._replace(facts=None))"
+        )
+    for part in PARTS:
+        name = getattr(plan, part)
+        if name == "auto":
+            continue
+        if name not in ALGORITHMS:
+            known = ", ".join(map(repr, ("auto", *ALGORITHMS)))
+            return f"must be one of {known} or a ConvPlan of them; got {name!r}"
+        reason = ALGORITHMS[name].unsupported(facts)
+        if reason is not None:
+            return f"{name!r} {reason} (algorithm='auto' takes one that can)"
+    return None
+
+
+def is_exact(precision: Any) -> bool:
+    """Whether a precision forbids algorithms that round more than sums do."""
+    parts = precision if isinstance(precision, tuple) else (precision,)
+    return any(part in _HIGHEST for part in parts)
+
+
+def describe(facts: ConvFacts) -> str:
+    """A convolution in a line: shapes, options, dtype."""
+    spec = facts.spec
+    x = (facts.batch, *facts.spatial, facts.channels)
+    kernel = (*facts.window, facts.fan_in, facts.out)
+    return (
+        f"x {x}, kernel {kernel}, strides {spec.strides}, padding {spec.padding}, "
+        f"dilation {spec.dilation}, groups {spec.groups}, {facts.dtype}"
+    )
+
+
+def _same(a: ConvFacts, b: ConvFacts) -> bool:
+    """Equal up to precision, which does not change what is computed."""
+    first, second = (f._replace(spec=f.spec._replace(precision=None)) for f in (a, b))
+    return first == second

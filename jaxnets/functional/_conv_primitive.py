@@ -24,18 +24,18 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnets.functional._conv_plan import (
-    forward_algorithm,
-    input_grad_algorithm,
-    kernel_grad_algorithm,
-)
-from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvSpec
+from jaxnets.functional._conv_plan import ConvPlan
+from jaxnets.functional._conv_rule import choose
+from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
+_DIRECT = ConvPlan("direct", "direct", "direct")
 
 
-def conv(x: ArrayLike, kernel: ArrayLike, spec: ConvSpec, algorithm: str) -> jax.Array:
+def conv(x: ArrayLike, kernel: ArrayLike, spec: ConvSpec, plan: ConvPlan) -> jax.Array:
     """The convolution of x with kernel: `(batch, *positions, out)`."""
     x, kernel = _vary_alike(x, kernel)
-    return _conv_p.bind(x, kernel, spec=spec, algorithm=algorithm)
+    return _conv_p.bind(x, kernel, spec=spec, plan=plan)
 
 
 def input_grad(
@@ -43,13 +43,11 @@ def input_grad(
     kernel: ArrayLike,
     spec: ConvSpec,
     spatial: tuple[int, ...],
-    algorithm: str,
+    plan: ConvPlan,
 ) -> jax.Array:
     """The transpose of `conv` in x: `(batch, *spatial, in)`."""
     g, kernel = _vary_alike(g, kernel)
-    return _input_grad_p.bind(
-        g, kernel, spec=spec, spatial=tuple(spatial), algorithm=algorithm
-    )
+    return _input_grad_p.bind(g, kernel, spec=spec, spatial=tuple(spatial), plan=plan)
 
 
 def kernel_grad(
@@ -57,13 +55,11 @@ def kernel_grad(
     g: ArrayLike,
     spec: ConvSpec,
     window: tuple[int, ...],
-    algorithm: str,
+    plan: ConvPlan,
 ) -> jax.Array:
     """The transpose of `conv` in the kernel: `(*window, in // groups, out)`."""
     x, g = _vary_alike(x, g)
-    return _kernel_grad_p.bind(
-        x, g, spec=spec, window=tuple(window), algorithm=algorithm
-    )
+    return _kernel_grad_p.bind(x, g, spec=spec, window=tuple(window), plan=plan)
 
 
 def _vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
@@ -75,22 +71,36 @@ def _vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
     return a, b
 
 
-def _run_conv(x, kernel, *, spec, algorithm, platform):
+def _run_conv(x, kernel, *, spec, plan, platform):
+    algorithm = "direct" if 0 in x.shape + kernel.shape else plan.forward
     if algorithm == "auto":
-        algorithm = forward_algorithm(platform, spec)
+        facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
+        algorithm = choose("forward", facts, platform)
     return ALGORITHMS[algorithm].forward(x, kernel, spec)
 
 
-def _run_input_grad(g, kernel, *, spec, spatial, algorithm, platform):
+def _run_input_grad(g, kernel, *, spec, spatial, plan, platform):
+    algorithm = "direct" if 0 in g.shape + kernel.shape + spatial else plan.input_grad
     if algorithm == "auto":
-        algorithm = input_grad_algorithm(platform, spec)
+        x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
+        facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
+        algorithm = choose("input_grad", facts, platform)
     return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
 
 
-def _run_kernel_grad(x, g, *, spec, window, algorithm, platform):
+def _run_kernel_grad(x, g, *, spec, window, plan, platform):
+    algorithm = "direct" if 0 in x.shape + g.shape else plan.kernel_grad
     if algorithm == "auto":
-        algorithm = kernel_grad_algorithm(platform, spec, window, g.shape[-1])
+        facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
+        algorithm = choose("kernel_grad", facts, platform)
     return ALGORITHMS[algorithm].kernel_grad(x, g, spec, window)
+
+
+def _facts(x_shape, window, out, spec, dtype) -> ConvFacts:
+    batch, *spatial, channels = x_shape
+    return ConvFacts(
+        batch, tuple(spatial), tuple(window), channels, out, spec, jnp.dtype(dtype).name
+    )
 
 
 def _primitive(name: str, run: Callable, static: tuple[str, ...], place: Callable):
@@ -111,7 +121,7 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...], place: Callabl
 
     def abstract(a, b, **params):
         plain = (jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (a, b))
-        params |= {"algorithm": "direct", "platform": ""}
+        params |= {"plan": _DIRECT, "platform": ""}
         out = jax.eval_shape(partial(run, **params), *plain)
         sharding = NamedSharding(a.sharding.mesh, place(_partition(a), _partition(b)))
         return a.update(
@@ -120,7 +130,7 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...], place: Callabl
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
     primitive.def_abstract_eval(abstract)
-    for platform in ("cpu", None):
+    for platform in PLATFORMS:
         lowered = partial(partitioned, platform=platform or "")
         rule = mlir.lower_fun(lowered, multiple_results=False)
         mlir.register_lowering(primitive, rule, platform=platform)
@@ -135,19 +145,19 @@ def _partition(aval: Any) -> tuple:
 _conv_p = _primitive(
     "jaxnets_conv",
     _run_conv,
-    ("spec", "algorithm"),
+    ("spec", "plan"),
     lambda x, k: PartitionSpec(x[0], *(None,) * (len(x) - 2), k[-1]),
 )
 _input_grad_p = _primitive(
     "jaxnets_conv_input_grad",
     _run_input_grad,
-    ("spec", "spatial", "algorithm"),
+    ("spec", "spatial", "plan"),
     lambda g, k: PartitionSpec(g[0], *(None,) * (len(g) - 1)),
 )
 _kernel_grad_p = _primitive(
     "jaxnets_conv_kernel_grad",
     _run_kernel_grad,
-    ("spec", "window", "algorithm"),
+    ("spec", "window", "plan"),
     lambda x, g: PartitionSpec(*(None,) * (len(g) - 1), g[-1]),
 )
 
@@ -157,29 +167,41 @@ def _shape(operand: Any) -> tuple[int, ...]:
     return operand.aval.shape
 
 
-ad.defbilinear(
-    _conv_p,
-    lambda ct, x, k, *, spec, algorithm: input_grad(
-        ct, k, spec, _shape(x)[1:-1], algorithm
-    ),
-    lambda ct, x, k, *, spec, algorithm: kernel_grad(
-        x, ct, spec, _shape(k)[:-2], algorithm
-    ),
-)
-ad.defbilinear(
-    _input_grad_p,
-    lambda ct, g, k, *, spec, spatial, algorithm: conv(ct, k, spec, algorithm),
-    lambda ct, g, k, *, spec, spatial, algorithm: kernel_grad(
-        ct, g, spec, _shape(k)[:-2], algorithm
-    ),
-)
-ad.defbilinear(
-    _kernel_grad_p,
-    lambda ct, x, g, *, spec, window, algorithm: input_grad(
-        g, ct, spec, _shape(x)[1:-1], algorithm
-    ),
-    lambda ct, x, g, *, spec, window, algorithm: conv(x, ct, spec, algorithm),
-)
+def _cut_like(cotangent: jax.Array, operand: Any) -> jax.Array:
+    """The cotangent cut over an explicit mesh as its operand is, if that is."""
+    sharding = operand.aval.sharding
+    if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
+        return cotangent
+    return jax.sharding.reshard(cotangent, sharding)
+
+
+def _conv_to_x(ct, x, k, *, spec, plan):
+    return _cut_like(input_grad(ct, k, spec, _shape(x)[1:-1], plan), x)
+
+
+def _conv_to_kernel(ct, x, k, *, spec, plan):
+    return _cut_like(kernel_grad(x, ct, spec, _shape(k)[:-2], plan), k)
+
+
+def _input_grad_to_g(ct, g, k, *, spec, spatial, plan):
+    return _cut_like(conv(ct, k, spec, plan), g)
+
+
+def _input_grad_to_kernel(ct, g, k, *, spec, spatial, plan):
+    return _cut_like(kernel_grad(ct, g, spec, _shape(k)[:-2], plan), k)
+
+
+def _kernel_grad_to_x(ct, x, g, *, spec, window, plan):
+    return _cut_like(input_grad(g, ct, spec, _shape(x)[1:-1], plan), x)
+
+
+def _kernel_grad_to_g(ct, x, g, *, spec, window, plan):
+    return _cut_like(conv(x, ct, spec, plan), g)
+
+
+ad.defbilinear(_conv_p, _conv_to_x, _conv_to_kernel)
+ad.defbilinear(_input_grad_p, _input_grad_to_g, _input_grad_to_kernel)
+ad.defbilinear(_kernel_grad_p, _kernel_grad_to_x, _kernel_grad_to_g)
 
 
 class _Place(NamedTuple):

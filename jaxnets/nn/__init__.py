@@ -6,6 +6,10 @@ again: use `flax.nnx`.
 
 # Layers with parameters
 from jaxnets.nn._conv import Conv as Conv
+from jaxnets.nn._conv_transpose import ConvTranspose as ConvTranspose
+from jaxnets.nn._conv_local import LocalConv as LocalConv
+from jaxnets.nn._conv_separable import SeparableConv as SeparableConv
+from jaxnets.nn._conv_local import TiledConv as TiledConv
 from jaxnets.nn._dense import Dense as Dense
 
 # Layers without

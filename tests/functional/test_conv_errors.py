@@ -89,6 +89,34 @@ def test_unknown_choices_list_the_known(option):
         conv(X, K, **{option: "other"})
 
 
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("algorithm", [None, 3, ["gemm"]])
+def test_an_algorithm_is_a_name_or_a_plan(algorithm):
+    with pytest.raises((TypeError, ValueError), match="conv: algorithm must be"):
+        conv(X, K, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "reason"),
+    [
+        ("winograd", {"strides": 2}, r"needs strides of 1; got \(2, 2\)"),
+        ("winograd", {"dilation": 2}, r"needs a dilation of 1; got \(2, 2\)"),
+    ],
+)
+def test_an_algorithm_that_cannot_says_why(algorithm, options, reason):
+    message = f"conv: algorithm '{algorithm}' {reason} .algorithm='auto' takes one"
+    with pytest.raises(ValueError, match=message):
+        conv(X, K, algorithm=algorithm, **options)
+    with pytest.raises(ValueError, match=r"needs a window of 3 cells.*got \(5, 3\)"):
+        conv(X, jnp.zeros((5, 3, 4, 16)), algorithm=algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ["fft", "overlap_add", "winograd"])
+def test_algorithms_for_floats_refuse_integers(algorithm):
+    with pytest.raises(ValueError, match=f"{algorithm}.*got int32 .cast x and kernel"):
+        conv(X.astype("int32"), K.astype("int32"), algorithm=algorithm)
+
+
 def test_booleans_are_not_numbers():
     with pytest.raises(TypeError, match="x and kernel must be numbers; got booleans"):
         conv(X.astype(bool), K.astype(bool))

@@ -7,7 +7,24 @@ lacks; it never falls back silently.
 
 from types import ModuleType
 
-from jaxnets.functional.conv_algorithms import direct, gemm
+from jaxnets.functional.conv_algorithms import (
+    direct,
+    fft,
+    gemm,
+    overlap_add,
+    shift,
+    winograd,
+)
+from jaxnets.functional.conv_algorithms._spec import PARTS as PARTS
+from jaxnets.functional.conv_algorithms._spec import ConvFacts as ConvFacts
 from jaxnets.functional.conv_algorithms._spec import ConvSpec as ConvSpec
+from jaxnets.functional.conv_algorithms._spec import Work as Work
 
-ALGORITHMS: dict[str, ModuleType] = {"direct": direct, "gemm": gemm}
+ALGORITHMS: dict[str, ModuleType] = {
+    "direct": direct,
+    "gemm": gemm,
+    "shift": shift,
+    "winograd": winograd,
+    "fft": fft,
+    "overlap_add": overlap_add,
+}

@@ -1,8 +1,12 @@
 """The static facts of a convolution, as every algorithm and primitive takes them."""
 
+from math import prod
 from typing import Any, NamedTuple
 
 from jaxnets.functional._shapes import Pairs, output_size
+
+CACHE_LINE = 64
+PARTS = ("forward", "input_grad", "kernel_grad")
 
 
 class ConvSpec(NamedTuple):
@@ -27,3 +31,61 @@ class ConvSpec(NamedTuple):
             spatial, window, self.strides, self.dilation, self.padding, strict=True
         )
         return tuple(output_size(*axis) for axis in axes)
+
+
+class ConvFacts(NamedTuple):
+    """All that is known of a convolution before it runs: sizes, spec and dtype."""
+
+    batch: int
+    spatial: tuple[int, ...]
+    window: tuple[int, ...]
+    channels: int
+    out: int
+    spec: ConvSpec
+    dtype: str
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Spatial sizes of the output."""
+        return self.spec.positions(self.spatial, self.window)
+
+    @property
+    def fan_in(self) -> int:
+        """Input channels of one group."""
+        return self.channels // self.spec.groups
+
+    @property
+    def fan_out(self) -> int:
+        """Output channels of one group."""
+        return self.out // self.spec.groups
+
+    @property
+    def products(self) -> int:
+        """Multiplications that the sums written out would take."""
+        return (
+            self.batch
+            * prod(self.positions)
+            * prod(self.window)
+            * (self.fan_in * self.out)
+        )
+
+
+class Work(NamedTuple):
+    """What an algorithm has to do for one part of a convolution.
+
+    Attributes:
+        flops: additions and multiplications.
+        bytes: bytes read from and written to memory beyond the caches.
+        calls: kernels that the platform launches, one after the other.
+        kind: which rates of the platform hold for it.
+    """
+
+    flops: float
+    bytes: float
+    calls: float
+    kind: str = "dense"
+
+
+def copied_bytes(runs: int, channels: int, itemsize: int) -> int:
+    """Bytes that copying `runs` runs of channels takes: a cache line each, at least."""
+    return runs * max(CACHE_LINE, channels * itemsize)

@@ -7,13 +7,16 @@ Does not support: nothing; every spec is honoured.
 Choose it: on accelerators, and wherever nothing faster was measured.
 """
 
+from math import prod
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._shapes import dilated_size
-from jaxnets.functional.conv_algorithms._spec import ConvSpec
+from jaxnets.functional.conv_algorithms._phases import turn_over
+from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -39,13 +42,9 @@ def input_grad(
 
     The full convolution of g, spread to every stride-th cell, with the flipped kernel.
     """
-    *window, fan_in, out = kernel.shape
+    window = kernel.shape[:-2]
     rank = len(window)
-    flipped = jnp.flip(kernel, tuple(range(rank)))
-    grouped = flipped.reshape(*window, fan_in, spec.groups, out // spec.groups)
-    swapped = jnp.swapaxes(grouped, -3, -1).reshape(
-        *window, out // spec.groups, spec.groups * fan_in
-    )
+    swapped = turn_over(kernel, spec.groups)
     spread = tuple(
         dilated_size(positions, stride)
         for positions, stride in zip(g.shape[1:-1], spec.strides, strict=True)
@@ -113,6 +112,22 @@ def kernel_grad(
         preferred_element_type=wide_dtype(x.dtype),
     )
     return dk.astype(x.dtype)
+
+
+def unsupported(facts: ConvFacts) -> str | None:
+    """Nothing."""
+    return None
+
+
+def work(part: str, facts: ConvFacts) -> Work:
+    """One call; a gradient multiplies the zeros that a stride leaves, too."""
+    size = jnp.dtype(facts.dtype).itemsize
+    cells = facts.batch * prod(facts.spatial) * facts.channels
+    results = facts.batch * prod(facts.positions) * facts.out
+    waste = prod(facts.spec.strides) if part == "input_grad" else 1
+    kind = "volume" if len(facts.window) > 2 else "dense"
+    kind = "grouped" if facts.spec.groups > 1 else kind
+    return Work(2 * facts.products * waste, size * (cells + results), 1, kind)
 
 
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:

@@ -1,17 +1,14 @@
-"""Convolution as matrix products over patches (im2col), a few images at a time.
+"""Convolution as matrix products over patches (im2col), a block at a time.
 
 Cost: the flops of `direct`, as products that run at the speed of the platform's GEMM.
 Memory: a patch buffer of about `BUFFER_BYTES`, window times larger than what it covers.
-    Patches of the whole batch would go through main memory; those of a few images stay
-    in cache, which made it 2 to 4 times faster on CPU.
+    Patches of the whole batch would go through main memory; those of a few images, or
+    of a few rows of a large one, stay in cache: 2 to 4 times faster on CPU.
 Accuracy: that of `direct`; the sums are formed in another order.
-Does not support: nothing; every spec is honoured. A single image is never cut, so a
-    very large one overflows the buffer.
+Does not support: nothing; every spec is honoured.
 Choose it: on CPU, where XLA's own convolution is slow, above all its kernel gradient.
 """
 
-from collections.abc import Callable
-from itertools import product
 from math import prod
 
 import jax
@@ -19,8 +16,22 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
-from jaxnets.functional._shapes import dilated_size
-from jaxnets.functional.conv_algorithms._spec import ConvSpec
+from jaxnets.functional.conv_algorithms._blocks import (
+    Blocks,
+    cut,
+    map_blocks,
+    output_rows,
+    sum_blocks,
+)
+from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
+from jaxnets.functional.conv_algorithms._phases import input_grad_by
+from jaxnets.functional.conv_algorithms._spec import (
+    ConvFacts,
+    ConvSpec,
+    Work,
+    copied_bytes,
+)
+from jaxnets.functional.conv_algorithms._taps import patches
 
 BUFFER_BYTES = 2 << 20
 
@@ -28,87 +39,107 @@ BUFFER_BYTES = 2 << 20
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     """y[n, p, g, o] = Σ_{t,c} patches[n, p, g, t, c] kernel[t, c, g, o]."""
     *window, fan_in, out = kernel.shape
-    positions = spec.positions(x.shape[1:-1], tuple(window))
-    taps = prod(window)
-    weights = kernel.reshape(taps, fan_in, spec.groups, out // spec.groups)
-    weights = weights.transpose(2, 0, 1, 3).reshape(spec.groups, taps * fan_in, -1)
+    window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
+    split = kernel.reshape(prod(window), fan_in, spec.groups, out // spec.groups)
+    weights = split.transpose(2, 0, 1, 3).reshape(
+        spec.groups, prod(window) * fan_in, out // spec.groups
+    )
 
-    def some(x: jax.Array) -> jax.Array:
-        rows = _patches(x, spec, tuple(window), positions)
-        y = _dot(rows, weights, (((2,), (1,)), ((0,), (0,))), spec)
-        return jnp.moveaxis(y, 0, 1).reshape(len(x), *positions, out).astype(x.dtype)
+    def some(padded: jax.Array) -> jax.Array:
+        here = (output_rows(padded, spec, window), *positions[1:])
+        rows = _patches(padded, spec, window, here)
+        y = _dot(rows, weights, (((2,), (1,)), ((0,), (0,))), spec).astype(x.dtype)
+        y = y.reshape(spec.groups * len(padded), *here, out // spec.groups)
+        return join_groups(y, spec.groups)
 
-    padded = _pad(x, spec)
-    return _by_chunks(some, padded, chunk_size(x, taps, positions))
+    return map_blocks(some, x, spec, window, positions, _cut(x, window, positions))
 
 
 def input_grad(
     g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
 ) -> jax.Array:
-    """The convolution of g, spread to every stride-th cell, with the flipped kernel."""
-    *window, fan_in, out = kernel.shape
-    rank = len(window)
-    flipped = jnp.flip(kernel, tuple(range(rank)))
-    split = flipped.reshape(*window, fan_in, spec.groups, out // spec.groups)
-    swapped = jnp.swapaxes(split, -3, -1).reshape(*window, out // spec.groups, -1)
-    zero = jnp.zeros((), g.dtype)
-    between = [(0, 0, 0), *((0, 0, s - 1) for s in spec.strides), (0, 0, 0)]
-    spread = lax.pad(g, zero, between)
-    padding = []
-    for axis, (size, taps) in enumerate(zip(spatial, window, strict=True)):
-        reach = dilated_size(taps, spec.dilation[axis]) - 1
-        lo = reach - spec.padding[axis][0]
-        padding.append((lo, size + reach - spread.shape[1 + axis] - lo))
-    backward = spec._replace(strides=(1,) * rank, padding=tuple(padding))
-    return forward(spread, swapped, backward)
+    """Phase by phase, each a convolution of stride 1 with its taps turned over."""
+    *window, _, _ = kernel.shape
+    if tuple(window) == spec.strides and set(spec.dilation) == {1}:
+        return _lay_out(g, kernel, spec, spatial)
+    return input_grad_by(forward, g, kernel, spec, spatial)
 
 
 def kernel_grad(
     x: jax.Array, g: jax.Array, spec: ConvSpec, window: tuple[int, ...]
 ) -> jax.Array:
     """dk[t, c, g, o] = Σ_{n,p} patches[n, p, g, t, c] g[n, p, g, o]."""
-    positions = g.shape[1:-1]
-    taps, out = prod(window), g.shape[-1]
-    fan_in = x.shape[-1] // spec.groups
-    wide = wide_dtype(x.dtype)
+    taps, out, fan_in = prod(window), g.shape[-1], x.shape[-1] // spec.groups
 
-    def some(total: jax.Array, x: jax.Array, g: jax.Array) -> jax.Array:
-        rows = _patches(x, spec, window, positions)
-        columns = g.reshape(-1, spec.groups, out // spec.groups)
-        return total + _dot(rows, columns, (((1,), (0,)), ((0,), (1,))), spec)
+    def some(padded: jax.Array, g: jax.Array) -> jax.Array:
+        rows = _patches(padded, spec, window, g.shape[1:-1])
+        columns = split_groups(g, spec.groups).reshape(
+            spec.groups, len(g) * prod(g.shape[1:-1]), out // spec.groups
+        )
+        return _dot(rows, columns, (((1,), (1,)), ((0,), (0,))), spec)
 
-    padded = _pad(x, spec)
-    chunk = chunk_size(x, taps, positions)
-    whole = len(x) // chunk * chunk
-    total = jnp.zeros((spec.groups, taps * fan_in, out // spec.groups), wide)
-    if whole:
-        split = [a[:whole].reshape(-1, chunk, *a.shape[1:]) for a in (padded, g)]
-        total, _ = lax.scan(lambda t, xg: (some(t, *xg), None), total, tuple(split))
-    if whole < len(x):
-        total = some(total, padded[whole:], g[whole:])
+    total = sum_blocks(some, x, g, spec, window, _cut(x, window, g.shape[1:-1]))
     dk = jnp.moveaxis(total.reshape(spec.groups, taps, fan_in, -1), 0, 2)
     return dk.reshape(*window, fan_in, out).astype(x.dtype)
 
 
-def chunk_size(x: jax.Array, taps: int, positions: tuple[int, ...]) -> int:
-    """How many images make patches of about `BUFFER_BYTES`, at least one."""
-    image = taps * prod(positions) * x.shape[-1] * x.dtype.itemsize
-    return max(1, min(len(x), BUFFER_BYTES // max(image, 1)))
+def unsupported(facts: ConvFacts) -> str | None:
+    """Nothing."""
+    return None
 
 
-def _by_chunks(some: Callable, x: jax.Array, chunk: int) -> jax.Array:
-    """`some(x)`, computed for `chunk` images after the other and then the rest."""
-    if chunk >= len(x):
-        return some(x)
-    whole = len(x) // chunk * chunk
-    y = lax.map(some, x[:whole].reshape(-1, chunk, *x.shape[1:]))
-    y = y.reshape(whole, *y.shape[2:])
-    return y if whole == len(x) else jnp.concatenate([y, some(x[whole:])])
+def work(part: str, facts: ConvFacts) -> Work:
+    """The patches are written once and read once by the product."""
+    taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
+    inner, outer = facts.channels, facts.out
+    cells, results = facts.spatial, facts.positions
+    calls = 1
+    if part == "input_grad":
+        inner, outer, cells, results = outer, inner, results, cells
+        calls = prod(facts.spec.strides)
+        taps = max(1, taps // calls)
+    runs = facts.batch * prod(results) * taps * facts.spec.groups
+    copied = copied_bytes(runs, inner // facts.spec.groups, size)
+    limit = max(1, taps * inner * size)
+    blocks = cut(facts.batch, results, limit, BUFFER_BYTES)
+    calls *= blocks.number(facts.batch, results)
+    arrays = facts.batch * size * (prod(cells) * inner + prod(results) * outer)
+    kind = "grouped" if facts.spec.groups > 1 else "dense"
+    return Work(2 * facts.products, 2 * copied + arrays, calls, kind)
 
 
-def _pad(x: jax.Array, spec: ConvSpec) -> jax.Array:
-    widths = [(0, 0, 0), *((lo, hi, 0) for lo, hi in spec.padding), (0, 0, 0)]
-    return lax.pad(x, jnp.zeros((), x.dtype), widths)
+def _cut(x: jax.Array, window: tuple[int, ...], positions: tuple[int, ...]) -> Blocks:
+    """Blocks whose patches fill the buffer; a window of one cell needs no patches."""
+    if prod(window) == 1:
+        return Blocks(max(1, len(x)), positions[0])
+    position = prod(window) * x.shape[-1] * x.dtype.itemsize
+    return cut(len(x), positions, position, BUFFER_BYTES)
+
+
+def _lay_out(
+    g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
+) -> jax.Array:
+    """The input gradient of windows side by side: a product, put down cell by cell."""
+    *window, fan_in, out = kernel.shape
+    rank, positions, groups = len(window), g.shape[1:-1], spec.groups
+    weights = kernel.reshape(prod(window), fan_in, groups, out // groups)
+    rows = g.reshape(len(g) * prod(positions), groups, out // groups)
+    cells = _dot(rows, weights, (((2,), (3,)), ((1,), (2,))), spec)
+    cells = cells.reshape(groups, len(g), *positions, *window, fan_in)
+    order = [1]
+    for axis in range(rank):
+        order += [2 + axis, 2 + rank + axis]
+    covered = [n * s for n, s in zip(positions, window, strict=True)]
+    dx = cells.transpose(*order, 0, 2 + 2 * rank).reshape(
+        len(g), *covered, groups * fan_in
+    )
+    edges = [
+        (-lo, size + lo - n, 0)
+        for size, n, (lo, _) in zip(spatial, covered, spec.padding, strict=True)
+    ]
+    return lax.pad(
+        dx.astype(g.dtype), jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)]
+    )
 
 
 def _patches(
@@ -118,22 +149,8 @@ def _patches(
     positions: tuple[int, ...],
 ) -> jax.Array:
     """Every window as a row: `(groups, batch · positions, taps · fan_in)`."""
-    slices = []
-    for tap in product(*map(range, window)):
-        start = [t * d for t, d in zip(tap, spec.dilation, strict=True)]
-        limit = [
-            first + dilated_size(count, stride)
-            for first, count, stride in zip(start, positions, spec.strides, strict=True)
-        ]
-        slices.append(
-            lax.slice(
-                padded,
-                (0, *start, 0),
-                (len(padded), *limit, padded.shape[-1]),
-                (1, *spec.strides, 1),
-            ).reshape(-1, spec.groups, padded.shape[-1] // spec.groups)
-        )
-    return jnp.moveaxis(jnp.concatenate(slices, axis=-1), 1, 0)
+    rows = patches(split_groups(padded, spec.groups), spec, window, positions)
+    return rows.reshape(spec.groups, len(padded) * prod(positions), rows.shape[-1])
 
 
 def _dot(a: jax.Array, b: jax.Array, dimensions: tuple, spec: ConvSpec) -> jax.Array:

@@ -1,0 +1,85 @@
+"""Convolutions drawn at random, and every algorithm measured on them."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnets.functional._conv_plan import describe
+from jaxnets.functional._conv_rule import candidates
+from jaxnets.functional._conv_tune import compiled, draw, measure
+from jaxnets.functional.conv_algorithms import PARTS, ConvFacts, ConvSpec
+
+LEAST, MOST = (
+    2e6,
+    8e8,
+)  # multiply-adds: from a fraction of a millisecond to tens of them
+MOST_CELLS = 6e6
+
+
+class Measured(NamedTuple):
+    """The median seconds of the algorithms for one part of a convolution."""
+
+    name: str
+    part: str
+    facts: ConvFacts
+    seconds: dict[str, float]
+
+
+def draw_facts(rng: np.random.Generator) -> ConvFacts:
+    """One convolution of the kinds that networks and signals have."""
+    while True:
+        rank = int(rng.choice([1, 2, 2, 2, 2, 3]))
+        longest = {1: 2048, 2: 31, 3: 5}[rank]
+        if rng.random() < 0.45:
+            side = 3
+        else:
+            side = round(float(np.exp(rng.uniform(0, np.log(longest)))))
+        largest = {1: 16384, 2: 112, 3: 28}[rank]
+        size = round(float(np.exp(rng.uniform(np.log(6), np.log(largest)))))
+        channels = int(2 ** rng.uniform(0, 8.3))
+        out = int(2 ** rng.uniform(2, 8.3))
+        groups = 1
+        kind = rng.random()
+        if kind < 0.25:
+            groups = channels = out
+        elif kind < 0.4:
+            groups = int(rng.choice([2, 4, 8, 32]))
+            channels = max(1, channels // groups) * groups
+            out = max(1, out // groups) * groups
+        batch = int(2 ** rng.uniform(0, 7))
+        stride = int(rng.choice([1, 1, 1, 1, 2]))
+        pads = ((side // 2, (side - 1) // 2),) * rank
+        spec = ConvSpec((stride,) * rank, pads, (1,) * rank, groups, None)
+        facts = ConvFacts(
+            batch, (size,) * rank, (side,) * rank, channels, out, spec, "float32"
+        )
+        cells = batch * size**rank * max(channels, out)
+        if LEAST < facts.products < MOST and cells < MOST_CELLS and side <= size:
+            return facts
+
+
+def measure_all(cases: list[ConvFacts], platform: str, rounds: int) -> list[Measured]:
+    """Measure all parts of all cases; the results are compared with each other."""
+    found = []
+    for number, facts in enumerate(cases):
+        for part in PARTS:
+            agree(part, facts, platform)
+            seconds = measure(part, facts, platform, rounds)
+            found.append(Measured(describe(facts), part, facts, seconds))
+        print(f"{number + 1}/{len(cases)}: {describe(facts)}", flush=True)
+        jax.clear_caches()
+    return found
+
+
+def agree(part: str, facts: ConvFacts, platform: str) -> None:
+    """Raise if two algorithms that are about to be timed differ."""
+    arrays = draw(part, facts)
+    found = [one for one in candidates(part, facts, platform) if one.work is not None]
+    first, *others = [one.algorithm for one in found[:3]]
+    want = np.asarray(compiled(part, facts, first)(*arrays), np.float64)
+    for name in others:
+        got = np.asarray(compiled(part, facts, name)(*arrays), np.float64)
+        error = np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-30)
+        if error > 1e-4:
+            raise ValueError(f"{describe(facts)}, {part}: {name} is off by {error}")

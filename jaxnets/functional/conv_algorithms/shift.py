@@ -1,0 +1,187 @@
+"""Convolution as one shifted product a tap: no patches at all.
+
+Cost: the flops of `direct`. With one input channel a group (depthwise) every tap is a
+    multiply-add of whole images, which run at the speed of the cache; else a matrix
+    product of `fan_in` terms, and a 1x1 window is one product.
+Memory: x with its padding, once.
+Accuracy: that of `direct`; the sums are formed in another order.
+Does not support: nothing; every spec is honoured. Windows of more than `MOST_UNROLLED`
+    taps run in a loop, which is slow.
+Choose it: depthwise convolutions with small windows, and 1x1 windows.
+"""
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.functional._dtypes import wide_dtype
+from jaxnets.functional._shapes import dilated_size
+from jaxnets.functional.conv_algorithms._blocks import (
+    Blocks,
+    cut,
+    map_blocks,
+    output_rows,
+    sum_blocks,
+)
+from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
+from jaxnets.functional.conv_algorithms._phases import input_grad_by
+from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
+from jaxnets.functional.conv_algorithms._taps import tap_views
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
+
+BLOCK_BYTES = 8 << 20
+"""Of x and y, where a tap is a product; depthwise goes in one pass without blocks."""
+
+SUM_BYTES = 3 << 19
+"""Of x and g, which the kernel gradient reads once a tap: what the cache holds."""
+
+MOST_UNROLLED = 81
+
+
+def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
+    """y[n, p] = Σ_t x[n, s·p + d·t − lo] kernel[t], tap by tap."""
+    *window, _, out = kernel.shape
+    window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
+    weights = _widen(kernel).reshape(prod(window), *kernel.shape[-2:])
+
+    def some(padded: jax.Array) -> jax.Array:
+        shape = (len(padded), output_rows(padded, spec, window), *positions[1:])
+        if len(weights) > MOST_UNROLLED:
+            zero = zeros_varying((*shape, out), weights.dtype, padded)
+            y = lax.fori_loop(
+                0,
+                len(weights),
+                lambda t, y: (
+                    y
+                    + _one(_view(padded, t, spec, window, shape[1:]), weights[t], spec)
+                ),
+                zero,
+            )
+        else:
+            # Fused into the sum, the padding would be tested again at every tap.
+            padded = lax.optimization_barrier(padded)
+            views = tap_views(padded, spec, window, shape[1:])
+            terms = (_one(v, w, spec) for v, w in zip(views, weights, strict=True))
+            y = sum(terms, start=next(terms))
+        return y.astype(x.dtype)
+
+    blocks = _cut(x, positions, out, BLOCK_BYTES)
+    if kernel.shape[-2] == 1:
+        blocks = Blocks(max(1, len(x)), positions[0])
+    return map_blocks(some, x, spec, window, positions, blocks)
+
+
+def input_grad(
+    g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
+) -> jax.Array:
+    """Phase by phase, each a convolution of stride 1 with its taps turned over."""
+    return input_grad_by(forward, g, kernel, spec, spatial)
+
+
+def kernel_grad(
+    x: jax.Array, g: jax.Array, spec: ConvSpec, window: tuple[int, ...]
+) -> jax.Array:
+    """dk[t, c, o] = Σ_{n,p} x[n, s·p + d·t − lo, c] g[n, p, o], tap by tap."""
+    fan_in, out, taps = x.shape[-1] // spec.groups, g.shape[-1], prod(window)
+
+    def some(padded: jax.Array, g: jax.Array) -> jax.Array:
+        positions = g.shape[1:-1]
+        if taps > MOST_UNROLLED:
+            return lax.map(
+                lambda t: _meet(_view(padded, t, spec, window, positions), g, spec),
+                jnp.arange(taps),
+            )
+        views = tap_views(padded, spec, window, positions)
+        return jnp.stack([_meet(view, g, spec) for view in views])
+
+    blocks = _cut(x, g.shape[1:-1], out, SUM_BYTES)
+    total = sum_blocks(some, x, g, spec, window, blocks)
+    return total.reshape(*window, fan_in, out).astype(x.dtype)
+
+
+def unsupported(facts: ConvFacts) -> str | None:
+    """Nothing."""
+    return None
+
+
+def work(part: str, facts: ConvFacts) -> Work:
+    """Every tap reads a block and adds to a result that stay in the cache."""
+    taps = prod(facts.window)
+    size = jnp.dtype(facts.dtype).itemsize
+    cells = facts.batch * prod(facts.spatial) * facts.channels
+    results = facts.batch * prod(facts.positions) * facts.out
+    cell = (facts.channels + facts.out) * size
+    blocks = 1
+    if part == "kernel_grad" or facts.fan_in > 1:
+        limit = SUM_BYTES if part == "kernel_grad" else BLOCK_BYTES
+        parts = cut(facts.batch, facts.positions, cell, limit)
+        blocks = parts.number(facts.batch, facts.positions)
+    kind = "dense" if facts.fan_in > 1 else "depthwise"
+    if facts.fan_in > 1:
+        cached = taps * (facts.batch * prod(facts.positions) * facts.channels + results)
+    else:
+        cached = taps * results
+    loops = taps if taps > MOST_UNROLLED or facts.fan_in > 1 else 1
+    touched = size * (cells + results + cached / 8)
+    return Work(2 * facts.products, touched, blocks * loops, kind)
+
+
+def _widen(x: jax.Array) -> jax.Array:
+    return x.astype(wide_dtype(x.dtype))
+
+
+def _one(view: jax.Array, weights: jax.Array, spec: ConvSpec) -> jax.Array:
+    """What one tap adds to the output, in the wide dtype."""
+    fan_in, out = weights.shape
+    groups = spec.groups
+    if fan_in == 1:
+        if out > groups:
+            view = jnp.repeat(view, out // groups, axis=-1)
+        return _widen(view) * weights[0].reshape((1,) * (view.ndim - 1) + (out,))
+    split = split_groups(view, groups)
+    y = lax.dot_general(
+        split.reshape(groups, -1, fan_in),
+        weights.astype(view.dtype).reshape(fan_in, groups, out // groups),
+        (((2,), (0,)), ((0,), (1,))),
+        precision=spec.precision,
+        preferred_element_type=wide_dtype(view.dtype),
+    )
+    return join_groups(y.reshape(*split.shape[:-1], out // groups), groups)
+
+
+def _meet(view: jax.Array, g: jax.Array, spec: ConvSpec) -> jax.Array:
+    """What one block adds to the kernel gradient of one tap: `(fan_in, out)`."""
+    groups, out = spec.groups, g.shape[-1]
+    fan_in = view.shape[-1] // groups
+    if fan_in == 1:
+        if out > groups:
+            view = jnp.repeat(view, out // groups, axis=-1)
+        return jnp.sum(_widen(view) * _widen(g), range(g.ndim - 1))[None]
+    y = lax.dot_general(
+        split_groups(view, groups).reshape(groups, -1, fan_in),
+        split_groups(g, groups).reshape(groups, -1, out // groups),
+        (((1,), (1,)), ((0,), (0,))),
+        precision=spec.precision,
+        preferred_element_type=wide_dtype(g.dtype),
+    )
+    return jnp.moveaxis(y, 0, 1).reshape(fan_in, out)
+
+
+def _view(padded, tap, spec, window, positions) -> jax.Array:
+    """The cells that tap number `tap`, a traced integer, meets."""
+    index = jnp.unravel_index(tap, window)
+    start = [i * d for i, d in zip(index, spec.dilation, strict=True)]
+    sizes = [dilated_size(n, s) for n, s in zip(positions, spec.strides, strict=True)]
+    zero = jnp.zeros((), start[0].dtype)
+    cells = lax.dynamic_slice(
+        padded, (zero, *start, zero), (len(padded), *sizes, padded.shape[-1])
+    )
+    strides = (1, *spec.strides, 1)
+    return lax.slice(cells, (0,) * cells.ndim, cells.shape, strides)
+
+
+def _cut(x: jax.Array, positions: tuple[int, ...], out: int, limit: int) -> Blocks:
+    cell = (x.shape[-1] + out) * x.dtype.itemsize
+    return cut(len(x), positions, cell, limit)
