@@ -1,5 +1,7 @@
 """Every algorithm of convolution: values at corners, in blocks, and of empty arrays."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import pytest
