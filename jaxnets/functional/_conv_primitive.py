@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
+from jaxnets.functional._conv_partition import share_out, shares, vary_alike
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._conv_rule import choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
@@ -34,7 +35,7 @@ _DIRECT = ConvPlan("direct", "direct", "direct")
 
 def conv(x: ArrayLike, kernel: ArrayLike, spec: ConvSpec, plan: ConvPlan) -> jax.Array:
     """The convolution of x with kernel: `(batch, *positions, out)`."""
-    x, kernel = _vary_alike(x, kernel)
+    x, kernel = vary_alike(x, kernel)
     return _conv_p.bind(x, kernel, spec=spec, plan=plan)
 
 
@@ -46,7 +47,7 @@ def input_grad(
     plan: ConvPlan,
 ) -> jax.Array:
     """The transpose of `conv` in x: `(batch, *spatial, in)`."""
-    g, kernel = _vary_alike(g, kernel)
+    g, kernel = vary_alike(g, kernel)
     return _input_grad_p.bind(g, kernel, spec=spec, spatial=tuple(spatial), plan=plan)
 
 
@@ -58,41 +59,32 @@ def kernel_grad(
     plan: ConvPlan,
 ) -> jax.Array:
     """The transpose of `conv` in the kernel: `(*window, in // groups, out)`."""
-    x, g = _vary_alike(x, g)
+    x, g = vary_alike(x, g)
     return _kernel_grad_p.bind(x, g, spec=spec, window=tuple(window), plan=plan)
 
 
-def _vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
-    """Inside `shard_map`, let both vary over the axes that either varies over."""
-    over_a, over_b = (jax.typeof(v).manual_axis_type.varying for v in (a, b))
-    if over_a != over_b:
-        a = jax.lax.pcast(a, tuple(over_b - over_a), to="varying")
-        b = jax.lax.pcast(b, tuple(over_a - over_b), to="varying")
-    return a, b
-
-
-def _run_conv(x, kernel, *, spec, plan, platform):
+def _run_conv(x, kernel, *, spec, plan, platform, devices):
     algorithm = "direct" if 0 in x.shape + kernel.shape else plan.forward
     if algorithm == "auto":
         facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
-        algorithm = choose("forward", facts, platform)
+        algorithm = choose("forward", facts, platform, devices)
     return ALGORITHMS[algorithm].forward(x, kernel, spec)
 
 
-def _run_input_grad(g, kernel, *, spec, spatial, plan, platform):
+def _run_input_grad(g, kernel, *, spec, spatial, plan, platform, devices):
     algorithm = "direct" if 0 in g.shape + kernel.shape + spatial else plan.input_grad
     if algorithm == "auto":
         x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
         facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
-        algorithm = choose("input_grad", facts, platform)
+        algorithm = choose("input_grad", facts, platform, devices)
     return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
 
 
-def _run_kernel_grad(x, g, *, spec, window, plan, platform):
+def _run_kernel_grad(x, g, *, spec, window, plan, platform, devices):
     algorithm = "direct" if 0 in x.shape + g.shape else plan.kernel_grad
     if algorithm == "auto":
         facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
-        algorithm = choose("kernel_grad", facts, platform)
+        algorithm = choose("kernel_grad", facts, platform, devices)
     return ALGORITHMS[algorithm].kernel_grad(x, g, spec, window)
 
 
@@ -103,62 +95,66 @@ def _facts(x_shape, window, out, spec, dtype) -> ConvFacts:
     )
 
 
-def _primitive(name: str, run: Callable, static: tuple[str, ...], place: Callable):
+def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...]):
     """A primitive that is `run`, for whatever platform it is lowered on.
 
-    On a mesh with explicit axes `place` makes the result's partition from those of the
-    operands, and XLA finds the way there.
+    Args:
+        name: shown in jaxprs.
+        run: the function of the two operands and the parameters.
+        arrays: what operands and result are: "x", "kernel" or "y".
+        static: names of the parameters.
     """
     primitive = Primitive(name)
 
-    def partitioned(a, b, **params):
-        mesh = jax.sharding.get_abstract_mesh()
-        if not mesh.explicit_axes:
-            return run(a, b, **params)
-        out = place(_partition(jax.typeof(a)), _partition(jax.typeof(b)))
-        auto = jax.sharding.auto_axes(axes=mesh.explicit_axes, out_sharding=out)
-        return auto(partial(run, **params))(a, b)
+    def shared_out(a, b, *, spec, devices, **params):
+        """Inside the trace of a lowering, with the mesh of the program in force."""
+        if not jax.sharding.get_abstract_mesh().explicit_axes:
+            return run(a, b, spec=spec, devices=devices, **params)
+        cut = shares(arrays, jax.typeof(a), jax.typeof(b), spec)
 
-    def abstract(a, b, **params):
+        def run_share(a, b, spec):
+            return run(a, b, spec=spec, devices=1, **params)
+
+        return share_out(run_share, cut, a, b, spec)
+
+    def abstract(a, b, *, spec, **params):
         plain = (jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (a, b))
-        params |= {"plan": _DIRECT, "platform": ""}
+        params |= {"spec": spec, "plan": _DIRECT, "platform": "", "devices": 1}
         out = jax.eval_shape(partial(run, **params), *plain)
-        sharding = NamedSharding(a.sharding.mesh, place(_partition(a), _partition(b)))
+        result = shares(arrays, a, b, spec).result
         return a.update(
-            shape=out.shape, dtype=out.dtype, weak_type=False, sharding=sharding
+            shape=out.shape,
+            dtype=out.dtype,
+            weak_type=False,
+            sharding=NamedSharding(a.sharding.mesh, result),
         )
+
+    def lower(ctx, a, b, *, platform, **params):
+        # In the parts of a `shard_map` there is no such number: they are whole.
+        devices = getattr(ctx.module_context.axis_context, "num_devices", 1)
+        lowered = partial(shared_out, platform=platform, devices=devices)
+        return mlir.lower_fun(lowered, multiple_results=False)(ctx, a, b, **params)
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
     primitive.def_abstract_eval(abstract)
     for platform in PLATFORMS:
-        lowered = partial(partitioned, platform=platform or "")
-        rule = mlir.lower_fun(lowered, multiple_results=False)
+        rule = partial(lower, platform=platform or "")
         mlir.register_lowering(primitive, rule, platform=platform)
     return primitive
 
 
-def _partition(aval: Any) -> tuple:
-    """The mesh axes that each axis of an array is explicitly cut over."""
-    return tuple(aval.sharding.spec)
-
-
-_conv_p = _primitive(
-    "jaxnets_conv",
-    _run_conv,
-    ("spec", "plan"),
-    lambda x, k: PartitionSpec(x[0], *(None,) * (len(x) - 2), k[-1]),
-)
+_conv_p = _primitive("jaxnets_conv", _run_conv, ("x", "kernel", "y"), ("spec", "plan"))
 _input_grad_p = _primitive(
     "jaxnets_conv_input_grad",
     _run_input_grad,
+    ("y", "kernel", "x"),
     ("spec", "spatial", "plan"),
-    lambda g, k: PartitionSpec(g[0], *(None,) * (len(g) - 1)),
 )
 _kernel_grad_p = _primitive(
     "jaxnets_conv_kernel_grad",
     _run_kernel_grad,
+    ("x", "y", "kernel"),
     ("spec", "window", "plan"),
-    lambda x, g: PartitionSpec(*(None,) * (len(g) - 1), g[-1]),
 )
 
 

@@ -51,15 +51,24 @@ def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
     return sorted(found, key=lambda candidate: candidate.seconds)
 
 
-def choose(part: str, facts: ConvFacts, platform: str) -> str:
-    """The algorithm that `"auto"` means for one part of a convolution."""
+def choose(part: str, facts: ConvFacts, platform: str, devices: int = 1) -> str:
+    """The algorithm that `"auto"` means for one part of a convolution.
+
+    On several `devices` whose shares XLA decides about, every device does the whole
+    of whatever XLA cannot cut, so all but its own convolution count that many times.
+    """
     tuned = tuned_plan(facts, platform)
     if tuned is not None:
         name = getattr(tuned, part)
         rounds = name in ROUNDING_MORE and is_exact(facts.spec.precision)
         if name != "auto" and not rounds:
             return name
-    return candidates(part, facts, platform)[0].algorithm
+
+    def seconds(candidate: Candidate) -> float:
+        times = 1 if candidate.algorithm == "direct" else devices
+        return candidate.seconds * times
+
+    return min(candidates(part, facts, platform), key=seconds).algorithm
 
 
 def is_measured(platform: str) -> bool:

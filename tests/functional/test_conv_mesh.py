@@ -1,7 +1,5 @@
 """Every algorithm of convolution cut over devices, and in blocks on each of them."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxnets.functional import conv
-from jaxnets.functional.conv_algorithms import ALGORITHMS
 from tests.functional.conv_algorithm_cases import limit_blocks, some_slow
 from tests.helpers import assert_close
 
@@ -60,36 +57,64 @@ def test_derivatives_on_a_mesh_in_blocks(name, cut, axis_type, rng, monkeypatch)
     assert_close(got, wanted, tol=tol)
 
 
-def shared_out():
-    """Every algorithm with every cut: slow but for two, and what XLA gathers."""
-    gathers = pytest.mark.xfail(
-        reason="blocks are cut along the batch: XLA gathers them on a CPU mesh",
-        strict=False,
-    )
-    for name, cut in itertools.product(ALGORITHMS, ("batch", "features")):
-        marks = [gathers] if cut == "batch" and name != "direct" else []
-        if (name, cut) == ("winograd", "features"):
-            reason = "XLA loses the cut of the outputs in the transform of the kernel"
-            marks = [pytest.mark.xfail(reason=reason, strict=False)]
-        if name not in ("direct", "gemm"):
-            marks.append(pytest.mark.slow)
-        yield pytest.param(name, cut, marks=marks)
-
-
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize(("name", "cut"), list(shared_out()))
-def test_a_mesh_shares_the_work_out(name, cut, axis_type, rng, monkeypatch):
+@pytest.mark.parametrize("cut", ["batch", "features"])
+@pytest.mark.parametrize("name", some_slow(("gemm",)))
+def test_an_explicit_mesh_shares_the_work_out(name, cut, rng, monkeypatch):
     """No device collects the whole batch, to do what all the others do."""
     limit_blocks(monkeypatch, 4096)
+    text, spread = compile_on_mesh(name, cut, AxisType.Explicit, rng)
+    assert spread == (
+        ("d", None, None, None) if cut == "batch" else (None,) * 3 + ("d",)
+    )
+    assert " all-gather" not in text
+
+
+@pytest.mark.parametrize("name", ["auto", "direct"])
+def test_an_automatic_mesh_shares_the_batch_out(name, rng):
+    """XLA decides about the cuts, so "auto" takes the algorithm that it can cut."""
+    text, spread = compile_on_mesh(name, "batch", AxisType.Auto, rng)
+    assert spread[:1] == ("d",)
+    assert " all-gather" not in text
+
+
+@pytest.mark.parametrize(
+    ("groups", "over_x", "over_k"),
+    [
+        (1, (None, None, None, "d"), ()),
+        (1, ("d",), (None, None, None, "e")),
+        (1, ("d", "e"), (None, None, "d")),
+        (4, ("d",), (None, None, None, "e")),
+        (4, (None, None, None, ("d", "e")), ()),
+        # Four devices cannot share two groups: that cut is undone.
+        (2, (), (None, None, None, ("d", "e"))),
+    ],
+)
+def test_cuts_of_an_explicit_mesh(groups, over_x, over_k, rng):
+    x = rng.normal(size=(8, 6, 5, 4)).astype(np.float32)
+    k = rng.normal(size=(3, 3, 4 // groups, 8)).astype(np.float32)
+
+    def loss(x, k, name):
+        return jnp.sum(jnp.sin(conv(x, k, groups=groups, algorithm=name)))
+
+    wanted = jax.jit(jax.grad(lambda *a: loss(*a, "direct"), (0, 1)))(x, k)
+    explicit = (AxisType.Explicit,) * 2
+    with jax.set_mesh(jax.make_mesh((2, 2), ("d", "e"), axis_types=explicit)):
+        xs = jax.device_put(x, PartitionSpec(*over_x))
+        ks = jax.device_put(k, PartitionSpec(*over_k))
+        got = jax.jit(jax.grad(lambda *a: loss(*a, "gemm"), (0, 1)))(xs, ks)
+        for g, a in zip(got, (xs, ks), strict=True):
+            assert g.sharding.is_equivalent_to(a.sharding, a.ndim)
+    assert_close(got, wanted, tol=4e-6)
+
+
+def compile_on_mesh(name, cut, axis_type, rng):
+    """The compiled convolution on 4 devices, and how its result is cut."""
     mesh = jax.make_mesh((4,), ("d",), axis_types=(axis_type,))
     with jax.set_mesh(mesh):
         xs, ks = over_mesh(*draw_for_mesh(rng), cut)
-        run = jax.jit(lambda x, k: conv(x, k, algorithm=name))
-        compiled = run.lower(xs, ks).compile()
-        spread = tuple(run(xs, ks).sharding.spec)
-    assert spread[:1] == ("d",) if cut == "batch" else spread[3:] == ("d",)
-    if cut == "batch":
-        assert " all-gather" not in compiled.as_text()
+        compiled = jax.jit(lambda x, k: conv(x, k, algorithm=name)).lower(xs, ks)
+        compiled = compiled.compile()
+        return compiled.as_text(), tuple(compiled(xs, ks).sharding.spec)
 
 
 def draw_for_mesh(rng):
