@@ -12,25 +12,25 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import (
     check_choice,
-    check_integer,
     check_integers,
     check_shape,
 )
 from jaxnets.functional._conv import conv
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
+from jaxnets.nn._conv_sizes import check_features, window_of
 from jaxnets.nn._flax_conv import dilate_input, own_padding, refuse
 from jaxnets.nn._metadata import Constraint, Regularizer
 from jaxnets.nn._parameters import (
     Activation,
     Initializer,
     ParameterOptions,
+    activated,
     default_bias_init,
     default_kernel_init,
     hashable,
     make_activity,
     make_bias,
     make_parameter,
-    record_activity,
 )
 
 
@@ -133,24 +133,11 @@ class Conv(nnx.Module):
     ):
         refuse(conv_general_dilated, preferred_element_type)
         check_choice("Conv", "data_format", data_format, DATA_FORMATS)
-        if isinstance(kernel_size, int):
-            kernel_size = (kernel_size,)
-        window = check_integers(
-            "Conv", "kernel_size", kernel_size, length=None, minimum=1
-        )
+        window = window_of("Conv", kernel_size)
         rank = len(window)
-        self.in_features = check_integer("Conv", "in_features", in_features, minimum=1)
-        self.out_features = check_integer(
-            "Conv", "out_features", out_features, minimum=1
+        self.in_features, self.out_features, groups = check_features(
+            "Conv", in_features, out_features, feature_group_count
         )
-        groups = check_integer(
-            "Conv", "feature_group_count", feature_group_count, minimum=1
-        )
-        if in_features % groups or out_features % groups:
-            raise ValueError(
-                "Conv: feature_group_count must divide in_features and out_features; "
-                f"got {groups} for {in_features} and {out_features}"
-            )
         self.kernel_size = window
         self.strides, self.input_dilation, self.kernel_dilation = (
             check_integers(
@@ -237,8 +224,4 @@ class Conv(nnx.Module):
             algorithm=self.algorithm,
             precision=self.precision,
         )
-        if self.activation is not None:
-            y = self.activation(y)
-        batch = y.shape[: y.ndim - len(self.kernel_size) - 1]
-        record_activity(self.activity_penalty, self.activity_regularizer, y, batch)
-        return y
+        return activated(self, y, y.shape[: y.ndim - len(self.kernel_size) - 1])

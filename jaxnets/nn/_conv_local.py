@@ -7,7 +7,8 @@ from jaxnets.functional._checks import check_integers
 from jaxnets.functional._conv_local import local_conv, tiled_conv
 from jaxnets.functional._pool_geometry import pool_geometry
 from jaxnets.functional._shapes import IntOrInts, Padding
-from jaxnets.nn._conv_unshared import UnsharedConv, window_of
+from jaxnets.nn._conv_sizes import window_of
+from jaxnets.nn._conv_unshared import UnsharedConv
 
 
 class LocalConv(UnsharedConv):

@@ -13,18 +13,19 @@ from jax.typing import ArrayLike
 from jaxnets.functional._checks import check_choice, check_integer, check_integers
 from jaxnets.functional._conv_separable import separable_conv
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
+from jaxnets.nn._conv_sizes import window_of
 from jaxnets.nn._metadata import Constraint, Regularizer
 from jaxnets.nn._parameters import (
     Activation,
     Initializer,
     ParameterOptions,
+    activated,
     default_bias_init,
     default_kernel_init,
     hashable,
     make_activity,
     make_bias,
     make_parameter,
-    record_activity,
 )
 
 
@@ -121,11 +122,7 @@ class SeparableConv(nnx.Module):
     ):
         layer = "SeparableConv"
         check_choice(layer, "data_format", data_format, DATA_FORMATS)
-        if isinstance(kernel_size, int):
-            kernel_size = (kernel_size,)
-        window = check_integers(
-            layer, "kernel_size", kernel_size, length=None, minimum=1
-        )
+        window = window_of(layer, kernel_size)
         rank = len(window)
         self.kernel_size = window
         self.in_features, self.out_features, self.depth_multiplier = (
@@ -217,8 +214,4 @@ class SeparableConv(nnx.Module):
             algorithm=self.algorithm,
             precision=self.precision,
         )
-        if self.activation is not None:
-            y = self.activation(y)
-        batch = y.shape[: y.ndim - len(self.kernel_size) - 1]
-        record_activity(self.activity_penalty, self.activity_regularizer, y, batch)
-        return y
+        return activated(self, y, y.shape[: y.ndim - len(self.kernel_size) - 1])

@@ -12,24 +12,24 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import (
     check_choice,
-    check_integer,
     check_integers,
     check_shape,
 )
 from jaxnets.functional._conv_transpose import conv_transpose
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
+from jaxnets.nn._conv_sizes import check_features, window_of
 from jaxnets.nn._flax_transpose import checked_padding, cut_and_added, transposed, wrap
 from jaxnets.nn._metadata import Constraint, Regularizer
 from jaxnets.nn._parameters import (
     Activation,
     Initializer,
     ParameterOptions,
+    activated,
     default_bias_init,
     default_kernel_init,
     make_activity,
     make_bias,
     make_parameter,
-    record_activity,
 )
 
 
@@ -142,24 +142,11 @@ class ConvTranspose(nnx.Module):
                 "dtype=)"
             )
         check_choice(layer, "data_format", data_format, DATA_FORMATS)
-        if isinstance(kernel_size, int):
-            kernel_size = (kernel_size,)
-        window = check_integers(
-            layer, "kernel_size", kernel_size, length=None, minimum=1
-        )
+        window = window_of(layer, kernel_size)
         rank = len(window)
-        self.in_features = check_integer(layer, "in_features", in_features, minimum=1)
-        self.out_features = check_integer(
-            layer, "out_features", out_features, minimum=1
+        self.in_features, self.out_features, groups = check_features(
+            layer, in_features, out_features, feature_group_count
         )
-        groups = check_integer(
-            layer, "feature_group_count", feature_group_count, minimum=1
-        )
-        if in_features % groups or out_features % groups:
-            raise ValueError(
-                f"{layer}: feature_group_count must divide in_features and "
-                f"out_features; got {groups} for {in_features} and {out_features}"
-            )
         self.kernel_size = window
         self.strides, self.kernel_dilation = (
             check_integers(
@@ -264,8 +251,4 @@ class ConvTranspose(nnx.Module):
             bias = jnp.asarray(bias, y.dtype)
             bias = bias if last else bias.reshape(-1, *(1,) * rank)
             y = y + jnp.broadcast_to(bias, y.shape)
-        if self.activation is not None:
-            y = self.activation(y)
-        batch = y.shape[: y.ndim - rank - 1]
-        record_activity(self.activity_penalty, self.activity_regularizer, y, batch)
-        return y
+        return activated(self, y, y.shape[: y.ndim - rank - 1])

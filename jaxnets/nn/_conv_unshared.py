@@ -11,20 +11,21 @@ from flax import nnx
 from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
-from jaxnets.functional._checks import check_choice, check_integer, check_integers
+from jaxnets.functional._checks import check_choice, check_integers
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
+from jaxnets.nn._conv_sizes import check_features, window_of
 from jaxnets.nn._metadata import Constraint, Regularizer
 from jaxnets.nn._parameters import (
     Activation,
     Initializer,
     ParameterOptions,
+    activated,
     default_bias_init,
     default_kernel_init,
     hashable,
     make_activity,
     make_bias,
     make_parameter,
-    record_activity,
 )
 
 
@@ -107,18 +108,9 @@ class UnsharedConv(nnx.Module):
         window = window_of(layer, kernel_size)
         rank = len(window)
         self.kernel_size = window
-        self.in_features = check_integer(layer, "in_features", in_features, minimum=1)
-        self.out_features = check_integer(
-            layer, "out_features", out_features, minimum=1
+        self.in_features, self.out_features, groups = check_features(
+            layer, in_features, out_features, feature_group_count
         )
-        groups = check_integer(
-            layer, "feature_group_count", feature_group_count, minimum=1
-        )
-        if in_features % groups or out_features % groups:
-            raise ValueError(
-                f"{layer}: feature_group_count must divide in_features and "
-                f"out_features; got {groups} for {in_features} and {out_features}"
-            )
         self.feature_group_count = groups
         self.strides, self.kernel_dilation = (
             check_integers(layer, name, value, length=rank, minimum=1)
@@ -183,18 +175,7 @@ class UnsharedConv(nnx.Module):
             data_format=self.data_format,
             precision=self.precision,
         )
-        if self.activation is not None:
-            y = self.activation(y)
-        batch = y.shape[: y.ndim - len(self.kernel_size) - 1]
-        record_activity(self.activity_penalty, self.activity_regularizer, y, batch)
-        return y
-
-
-def window_of(layer: str, kernel_size: IntOrInts) -> tuple[int, ...]:
-    """The window as a tuple; an int means one axis."""
-    if isinstance(kernel_size, int):
-        kernel_size = (kernel_size,)
-    return check_integers(layer, "kernel_size", kernel_size, length=None, minimum=1)
+        return activated(self, y, y.shape[: y.ndim - len(self.kernel_size) - 1])
 
 
 def _of_each(init: Initializer, rank: int) -> Initializer:

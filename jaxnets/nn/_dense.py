@@ -17,12 +17,12 @@ from jaxnets.nn._parameters import (
     Activation,
     Initializer,
     ParameterOptions,
+    activated,
     default_bias_init,
     default_kernel_init,
     make_activity,
     make_bias,
     make_parameter,
-    record_activity,
 )
 
 
@@ -141,8 +141,4 @@ class Dense(nnx.Module):
             (jnp.asarray(x), self.kernel[...], bias), dtype=self.dtype
         )
         y = dense(x, kernel, bias, precision=self.precision)
-        if self.activation is not None:
-            y = self.activation(y)
-        batch = y.shape[:1] if y.ndim > 1 else ()
-        record_activity(self.activity_penalty, self.activity_regularizer, y, batch)
-        return y
+        return activated(self, y, y.shape[:1] if y.ndim > 1 else ())

@@ -79,22 +79,25 @@ def make_activity(regularizer: Any, dtype: Any) -> ActivityPenalty | None:
     return ActivityPenalty(jnp.zeros((), wide_dtype(dtype)))
 
 
-def record_activity(
-    variable: ActivityPenalty | None,
-    regularizer: Any,
-    y: jax.Array,
-    batch: Sequence[int],
-) -> None:
-    """Store regularizer(y) / examples, so that its weight is free of the batch size."""
-    if variable is None:
-        return
-    value = jnp.asarray(regularizer(y.astype(wide_dtype(y.dtype))))
+def activated(layer: Any, y: jax.Array, batch: Sequence[int]) -> jax.Array:
+    """The output of a layer from its sums, its penalty recorded.
+
+    The penalty is regularizer(y) / examples, so that its weight is free of the batch
+    size.
+    """
+    if layer.activation is not None:
+        y = layer.activation(y)
+    if layer.activity_penalty is None:
+        return y
+    value = jnp.asarray(layer.activity_regularizer(y.astype(wide_dtype(y.dtype))))
     if value.shape:
         raise ValueError(
             "activity_regularizer must return a scalar; it returned shape "
             f"{value.shape} (sum it)"
         )
-    variable[...] = value.astype(variable[...].dtype) / max(math.prod(batch), 1)
+    penalty = layer.activity_penalty
+    penalty[...] = value.astype(penalty[...].dtype) / max(math.prod(batch), 1)
+    return y
 
 
 def hashable(value: Any) -> Any:
