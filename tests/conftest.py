@@ -25,6 +25,13 @@ settings.register_profile(
 settings.load_profile("jaxnets")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs():
+    """Every worker would otherwise keep all programs of the suite, up to 10 GB."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers that differ between tests and not between runs."""

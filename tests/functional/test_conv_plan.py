@@ -16,6 +16,8 @@ from jaxnets.functional import (
     conv_plan,
     explain_conv,
 )
+from jaxnets.functional._conv_explain import conv_facts
+from jaxnets.functional._conv_rule import choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 from tests.functional.conv_algorithm_cases import some_slow
 from tests.functional.conv_cases import conv_cases
@@ -241,3 +243,14 @@ def test_an_algorithm_that_cannot_is_refused_in_any_part(part):
     whole = r"'fft' works on floats; got int32 \(cast x and kernel to float32\)"
     with pytest.raises(ValueError, match=whole):
         conv(x.astype("int32"), k.astype("int32"), algorithm=ConvPlan(**{part: "fft"}))
+
+
+def test_auto_counts_the_devices_that_would_do_the_same(plain_precision):
+    shapes = (8, 56, 56, 64), (3, 3, 64, 64)
+    dense = conv_facts("conv", *shapes, 1, "SAME", 1, 1, "float32", None)
+    assert choose("kernel_grad", dense, "cpu") != "direct"
+    assert choose("kernel_grad", dense, "cpu", devices=1000) == "direct"
+    # A transform costs so much less here that four devices may well do the same one.
+    long = ((4, 8192, 32), (1024, 1, 32), 1, "CAUSAL", 1, 32, "float32", None)
+    chosen = choose("forward", conv_facts("conv", *long), "cpu", devices=4)
+    assert chosen in ("fft", "overlap_add")
