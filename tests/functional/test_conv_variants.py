@@ -121,7 +121,7 @@ def test_tiled_and_local_equal_loops(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(cases())
 def test_many_tiled_and_local(case):
     check(case)

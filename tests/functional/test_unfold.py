@@ -103,7 +103,7 @@ def test_unfold_and_fold_equal_loops_and_are_transposes(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(cases())
 def test_many_unfolds_and_folds(case):
     check(case)
