@@ -15,10 +15,11 @@ PACKAGE = Path(jaxnets.__file__).parent
 MAY_IMPORT = {
     "functional": set(),
     "nn": {"functional"},
+    "models": {"functional", "nn"},
     "data": {"functional"},
     "train": {"functional", "nn", "data"},
 }
-FLAX_ROOMS = {"nn", "train"}
+FLAX_ROOMS = {"nn", "models", "train"}
 
 
 def imports(path: Path) -> set[str]:

@@ -20,7 +20,7 @@ from tests.case_kinds import Case
 from tests.cases import CASES
 from tests.helpers import assert_close
 
-ROOMS = ("functional", "nn", "data", "train")
+ROOMS = ("functional", "nn", "models", "data", "train")
 
 # Public names that are not functions from arrays to arrays: what they are instead.
 # Their tests stand in the folder of their room.
@@ -51,6 +51,12 @@ NO_ARRAYS = {
     "nn.LayerSummary": "a container",
     "nn.Summary": "a container",
     "nn.summary": "describes a module",
+    **{
+        f"models.{name}": "a network of rows of `nn`, or its name; see tests/models"
+        for name in (
+            "AlexNet GoogLeNet LeNet5 ModernLeNet ResNet VGG create names"
+        ).split()
+    },
     **{
         f"data.{name}": "runs on the host"
         for name in (

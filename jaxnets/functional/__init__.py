@@ -81,6 +81,10 @@ from jaxnets.functional._dense import dense as dense
 from jaxnets.functional._dropout import dropout as dropout
 from jaxnets.functional._dropout import spatial_dropout as spatial_dropout
 
+# Residual connections
+from jaxnets.functional._residual import pad_shortcut as pad_shortcut
+from jaxnets.functional._residual import residual as residual
+
 # Normalisation
 from jaxnets.functional._batch_norm import BatchStats as BatchStats
 from jaxnets.functional._batch_norm import batch_norm as batch_norm

@@ -12,7 +12,14 @@ from jaxnets.nn._conv_separable import SeparableConv as SeparableConv
 from jaxnets.nn._conv_local import TiledConv as TiledConv
 from jaxnets.nn._dense import Dense as Dense
 
-# Layers without
+# Blocks of layers
+from jaxnets.nn._residual import BottleneckBlock as BottleneckBlock
+from jaxnets.nn._conv_block import ConvBlock as ConvBlock
+from jaxnets.nn._inception import InceptionBlock as InceptionBlock
+from jaxnets.nn._residual import ResidualBlock as ResidualBlock
+from jaxnets.nn._conv_block import SqueezeExcitation as SqueezeExcitation
+
+# Layers without parameters
 from jaxnets.nn._pool_global import AdaptiveAvgPool as AdaptiveAvgPool
 from jaxnets.nn._pool_global import AdaptiveMaxPool as AdaptiveMaxPool
 from jaxnets.nn._pool import AvgPool as AvgPool
