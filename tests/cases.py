@@ -9,6 +9,7 @@ import numpy as np
 from jaxnets import data, nn
 from jaxnets import functional as F
 from tests.case_kinds import IMAGE, Case, function, module, normal, with_key
+from tests.cases_blocks import BLOCK_CASES
 from tests.cases_conv import CONV_CASES
 
 DISTINCT = 4 * 6 * 5 * 4
@@ -38,6 +39,7 @@ def moments(rng: np.random.Generator) -> tuple:
 POOL = {"strides": (1, 2), "padding": "SAME"}
 
 CASES = [
+    *BLOCK_CASES,
     *CONV_CASES,
     function("max_pool", "2x2", distinct, sizes=((2, 2),)),
     function("max_pool", "overlapping", distinct, sizes=((3, 2),), dilation=2, **POOL),

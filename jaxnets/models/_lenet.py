@@ -58,7 +58,9 @@ class Subsampling(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Apply to `(*batch, height, width, features)`."""
         total = 4 * avg_pool(x, (2, 2))
-        return scaled_tanh(total * self.scale[...] + self.bias[...])
+        shape = (1,) * (total.ndim - 1) + (-1,)
+        scale, bias = (v[...].reshape(shape) for v in (self.scale, self.bias))
+        return scaled_tanh(total * scale + bias)
 
 
 class RBFHead(nnx.Module):
@@ -85,6 +87,7 @@ class RBFHead(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply to `(*batch, in_features)`."""
         codes = jax.lax.stop_gradient(self.codes[...])
+        codes = jnp.expand_dims(codes, tuple(range(x.ndim - 1)))
         return -jnp.sum((x[..., None, :] - codes) ** 2, axis=-1)
 
 

@@ -11,7 +11,7 @@ from tests.helpers import assert_close
 
 BLOCKS = {
     "residual": lambda **o: nn.ResidualBlock(8, 8, rngs=nnx.Rngs(0), **o),
-    "bottleneck": lambda **o: nn.BottleneckBlock(8, 8, rngs=nnx.Rngs(0), **o),
+    "bottleneck": lambda **o: nn.BottleneckBlock(8, 8, width=8, rngs=nnx.Rngs(0), **o),
 }
 each = pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS)
 
