@@ -1,0 +1,174 @@
+"""From the arguments of rnn, lstm and gru to a run of one of their algorithms."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnets.functional._cell_checks import widen_step
+from jaxnets.functional._checks import check_choice
+from jaxnets.functional._dropout import dropout
+from jaxnets.functional._recurrent_steps import (
+    check_every,
+    in_chunks,
+    loop,
+    masked,
+    time_back,
+    time_first,
+    valid_steps,
+    zero_state,
+)
+
+ALGORITHMS = ("auto", "scan", "fused", "cudnn")
+
+
+class Noise(NamedTuple):
+    """What is dropped at random in a sequence, and what is held.
+
+    Attributes:
+        key: a random key, or None.
+        input_keep_prob: of the entries of an input, one mask for all steps.
+        recurrent_keep_prob: of the entries of h in the products, one mask for all
+            steps.
+        zoneout: for h (and c) the probability that an entry keeps its old value.
+    """
+
+    key: ArrayLike | None
+    input_keep_prob: float
+    recurrent_keep_prob: float
+    zoneout: tuple[float, ...]
+
+
+class Steps(NamedTuple):
+    """What a run takes step by step, time first.
+
+    Attributes:
+        xs: `(T, *batch, in)`.
+        valid: `(T, *batch)`, False past the lengths; None: all steps count.
+        held: for every array of the state which entries keep their old value, 0 or 1 or
+            the probability; None: no zoneout.
+    """
+
+    xs: jax.Array
+    valid: jax.Array | None
+    held: Any
+
+
+class Layer(NamedTuple):
+    """What distinguishes rnn, lstm and gru.
+
+    Attributes:
+        function: the public function's name, for messages.
+        check: `(params, x, state)`: raises unless they fit.
+        step: `(params, carry, x, mask) -> (carry, y)`, the mask on h in the products.
+        fused: `(params, state, xs, valid, mask, reverse, unroll) -> (state, ys)`.
+        not_fused: `(params)`: why parameters or options exclude `fused`, or None.
+    """
+
+    function: str
+    check: Callable
+    step: Callable
+    fused: Callable | None
+    not_fused: Callable
+
+
+def run_layer(
+    layer: Layer,
+    params: Any,
+    xs: ArrayLike,
+    *,
+    initial_state: Any,
+    lengths: ArrayLike | None,
+    reverse: bool,
+    unroll: int,
+    time_major: bool,
+    algorithm: str,
+    remat_every: int | None,
+    noise: Noise,
+) -> tuple[Any, jax.Array]:
+    """Check, choose the algorithm, run, and bring the outputs to the given layout."""
+    function = layer.function
+    check_choice(function, "algorithm", algorithm, ALGORITHMS)
+    check_every(function, remat_every, unroll)
+    _check_noise(function, noise)
+    xs = time_first(function, xs, time_major=time_major, features=1)
+    batch = xs.shape[1:-1]
+    valid = valid_steps(function, lengths, len(xs), batch)
+    layer.check(params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), initial_state)
+    if initial_state is None:
+        initial_state = zero_state(params, jnp.zeros_like(xs[0]))
+    (params, state, xs), narrow = widen_step(params, initial_state, xs)
+    xs, mask, held = _draw(noise, xs, state)
+
+    def run(state: Any, steps: Steps) -> tuple[Any, jax.Array]:
+        return _scan(layer, params, state, steps, mask, reverse, unroll)
+
+    state, ys = in_chunks(
+        run,
+        state,
+        Steps(xs, valid, held),
+        steps=len(xs),
+        every=remat_every,
+        reverse=reverse,
+    )
+    return narrow((state, time_back(ys, len(batch), time_major=time_major)))
+
+
+def _scan(layer, params, state, steps, mask, reverse, unroll):
+    def step(carry: Any, x_held: Any) -> tuple[Any, jax.Array]:
+        x, held = x_held
+        new, y = layer.step(params, carry, x, mask)
+        if held is None:
+            return new, y
+        new = jax.tree.map(lambda n, o, k: n + k * (o - n), new, carry, held)
+        return new, jax.tree.leaves(new)[0]
+
+    inputs = (steps.xs, steps.held)
+    if steps.valid is not None:
+        step, inputs = masked(step), (inputs, steps.valid)
+    return loop(step, state, inputs, reverse=reverse, unroll=unroll)
+
+
+def _check_noise(function: str, noise: Noise) -> None:
+    for name in ("input_keep_prob", "recurrent_keep_prob"):
+        value = getattr(noise, name)
+        if not 0 < value <= 1:
+            raise ValueError(
+                f"{function}: {name} must be in (0, 1]; got {value} (it is the "
+                "probability to keep, not the rate to drop)"
+            )
+        if value < 1 and noise.key is None:
+            raise ValueError(
+                f"{function}: {name}={value} needs a dropout_key (leave {name} at 1 "
+                "to evaluate)"
+            )
+    if not all(0 <= rate <= 1 for rate in noise.zoneout):
+        raise ValueError(f"{function}: zoneout must be in [0, 1]; got {noise.zoneout}")
+
+
+def _draw(noise: Noise, xs: jax.Array, state: Any) -> tuple[jax.Array, Any, Any]:
+    """The inputs after dropout, the mask on h, and what zoneout holds at every step."""
+    keys = [None] * 3 if noise.key is None else list(jax.random.split(noise.key, 3))
+    if noise.input_keep_prob < 1:
+        keep = noise.input_keep_prob
+        xs = dropout(keys[0], xs, keep_prob=keep, broadcast_axes=(0,))
+    mask = None
+    h, *_ = jax.tree.leaves(state)
+    if noise.recurrent_keep_prob < 1:
+        keep = noise.recurrent_keep_prob
+        mask = dropout(keys[1], jnp.ones_like(h), keep_prob=keep)
+    if not any(noise.zoneout):
+        return xs, mask, None
+    leaves, tree = jax.tree.flatten(state)
+    held = []
+    for i, (rate, leaf) in enumerate(zip(noise.zoneout, leaves, strict=True)):
+        shape = (len(xs), *leaf.shape)
+        if noise.key is None:
+            share = jnp.full(shape, rate, leaf.dtype)
+        else:
+            key = jax.random.fold_in(keys[2], i)
+            share = jax.random.bernoulli(key, rate, shape).astype(leaf.dtype)
+        held.append(share)
+    return xs, mask, jax.tree.unflatten(tree, held)
