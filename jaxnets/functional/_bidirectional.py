@@ -166,10 +166,10 @@ def stacked(
         own_key = {} if within[k] is None else {"dropout_key": within[k]}
         final, outputs = layer(own, inputs, initial_state=state, **own_key, **options)
         if k and residual:
-            if outputs.shape != ys.shape:
+            if outputs.shape != jnp.shape(ys):
                 raise ValueError(
                     f"{function}: residual needs layers of one size; layer {k} makes "
-                    f"{outputs.shape} of {ys.shape}"
+                    f"{outputs.shape} of {jnp.shape(ys)}"
                 )
             outputs = outputs + ys
         finals.append(final)

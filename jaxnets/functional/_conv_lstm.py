@@ -85,12 +85,13 @@ def conv_lstm_cell(
     i, f, g, o = jnp.split(sums, 4, -1)
     if forget_bias:
         f = f + forget_bias
+    seen = None
     if params.peephole is not None:
-        p_i, p_f, p_o = (jnp.broadcast_to(p, i.shape) for p in params.peephole)
-        i, f = i + p_i * carry.c, f + p_f * carry.c
+        seen = [jnp.broadcast_to(weights, i.shape) for weights in params.peephole]
+        i, f = i + seen[0] * carry.c, f + seen[1] * carry.c
     c = recurrent_activation(f) * carry.c + recurrent_activation(i) * activation(g)
-    if params.peephole is not None:
-        o = o + p_o * c
+    if seen is not None:
+        o = o + seen[2] * c
     h = recurrent_activation(o) * activation(c)
     return narrow((LSTMState(h, c), h))
 

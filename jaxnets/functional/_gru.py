@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_gru
 from jaxnets.functional._cells import Activation, gru_step
+from jaxnets.functional._recurrent_forms import GRU_FORM, gru_arrays
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer
 from jaxnets.functional._recurrent_params import GRUParams
 
@@ -91,7 +92,12 @@ def gru(
             params, h, x, mask, reset_after, activation, recurrent_activation, precision
         )
 
-    layer = Layer("gru", check, step, None, lambda params: None)
+    reason = None
+    if not reset_after:
+        reason = "reset_after=False"
+    elif (activation, recurrent_activation) != (jnp.tanh, jax.nn.sigmoid):
+        reason = "activations other than tanh and sigmoid"
+    layer = Layer("gru", check, step, reason, GRU_FORM, gru_arrays, precision)
     return run_layer(
         layer,
         params,

@@ -9,8 +9,12 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_lstm
 from jaxnets.functional._cells import Activation, lstm_step
+from jaxnets.functional._recurrent_forms import LSTM_FORM, lstm_arrays
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer
 from jaxnets.functional._recurrent_params import LSTMParams, LSTMState
+
+# What parameters may have that the fast form has not.
+OPTIONAL = ("peephole", "projection", "norm")
 
 
 def lstm(
@@ -107,7 +111,22 @@ def lstm(
         raise ValueError(
             f"lstm: zoneout must be a number or (of h, of c); got {zoneout}"
         )
-    layer = Layer("lstm", check, step, None, lambda params: None)
+    reason = next(
+        (name for name in OPTIONAL if getattr(params, name) is not None), None
+    )
+    if coupled:
+        reason = "coupled gates"
+    elif (activation, recurrent_activation) != (jnp.tanh, jax.nn.sigmoid):
+        reason = "activations other than tanh and sigmoid"
+    layer = Layer(
+        "lstm",
+        check,
+        step,
+        reason,
+        LSTM_FORM,
+        lambda params: lstm_arrays(params, forget_bias),
+        precision,
+    )
     return run_layer(
         layer,
         params,

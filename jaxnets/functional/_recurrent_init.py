@@ -22,7 +22,7 @@ _glorot = initializers.glorot_uniform()
 
 
 def orthogonal_blocks(
-    key: ArrayLike, shape: tuple[int, ...], dtype: Any = jnp.float32
+    key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32
 ) -> jax.Array:
     """A `(units, gates * units)` matrix whose rows are orthonormal, as Keras draws it.
 

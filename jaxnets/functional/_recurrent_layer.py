@@ -10,9 +10,17 @@ from jax.typing import ArrayLike
 from jaxnets.functional._cell_checks import widen_step
 from jaxnets.functional._checks import check_choice
 from jaxnets.functional._dropout import dropout
+from jaxnets.functional._recurrent_fused import (
+    Arrays,
+    Form,
+    Static,
+    fused,
+    product_of_all,
+)
 from jaxnets.functional._recurrent_steps import (
     check_every,
     in_chunks,
+    keep_where,
     loop,
     masked,
     time_back,
@@ -63,15 +71,20 @@ class Layer(NamedTuple):
         function: the public function's name, for messages.
         check: `(params, x, state)`: raises unless they fit.
         step: `(params, carry, x, mask) -> (carry, y)`, the mask on h in the products.
-        fused: `(params, state, xs, valid, mask, reverse, unroll) -> (state, ys)`.
-        not_fused: `(params)`: why parameters or options exclude `fused`, or None.
+        not_fused: why parameters or options exclude `fused`, or None.
+        form: the pointwise part, for `fused`.
+        arrays: `(params) -> (kernel, recurrent_kernel, bias, recurrent_bias)` as the
+            form takes them.
+        precision: of the products.
     """
 
     function: str
     check: Callable
     step: Callable
-    fused: Callable | None
-    not_fused: Callable
+    not_fused: str | None
+    form: Form | None
+    arrays: Callable
+    precision: Any
 
 
 def run_layer(
@@ -98,12 +111,13 @@ def run_layer(
     valid = valid_steps(function, lengths, len(xs), batch)
     layer.check(params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), initial_state)
     if initial_state is None:
-        initial_state = zero_state(params, jnp.zeros_like(xs[0]))
+        initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))
     (params, state, xs), narrow = widen_step(params, initial_state, xs)
     xs, mask, held = _draw(noise, xs, state)
+    run_chosen = _scan if _choose(layer, algorithm, noise) == "scan" else _fused
 
     def run(state: Any, steps: Steps) -> tuple[Any, jax.Array]:
-        return _scan(layer, params, state, steps, mask, reverse, unroll)
+        return run_chosen(layer, params, state, steps, mask, reverse, unroll)
 
     state, ys = in_chunks(
         run,
@@ -116,8 +130,34 @@ def run_layer(
     return narrow((state, time_back(ys, len(batch), time_major=time_major)))
 
 
+def _choose(layer: Layer, algorithm: str, noise: Noise) -> str:
+    """The algorithm that `"auto"` stands for, or the one named if it can do it."""
+    reason = layer.not_fused
+    if reason is None and any(noise.zoneout):
+        reason = "zoneout"
+    if algorithm == "auto":
+        return "fused" if reason is None else "scan"
+    if algorithm == "fused" and reason is not None:
+        raise ValueError(
+            f'{layer.function}: algorithm="fused" cannot do {reason} '
+            '(algorithm="scan" or "auto" can)'
+        )
+    return algorithm
+
+
+def _fused(layer, params, state, steps, mask, reverse, unroll):
+    kernel, recurrent_kernel, bias, recurrent_bias = layer.arrays(params)
+    static = Static(layer.form, reverse, unroll, layer.precision)
+    z = product_of_all(steps.xs, kernel, layer.precision)
+    arrays = Arrays(z, recurrent_kernel, bias, recurrent_bias, state, steps.valid, mask)
+    state, hs = fused(static, arrays)
+    if steps.valid is not None:
+        hs = keep_where(steps.valid, hs, jnp.zeros_like(hs))
+    return state, hs
+
+
 def _scan(layer, params, state, steps, mask, reverse, unroll):
-    def step(carry: Any, x_held: Any) -> tuple[Any, jax.Array]:
+    def plain(carry: Any, x_held: Any) -> tuple[Any, jax.Array]:
         x, held = x_held
         new, y = layer.step(params, carry, x, mask)
         if held is None:
@@ -125,9 +165,9 @@ def _scan(layer, params, state, steps, mask, reverse, unroll):
         new = jax.tree.map(lambda n, o, k: n + k * (o - n), new, carry, held)
         return new, jax.tree.leaves(new)[0]
 
-    inputs = (steps.xs, steps.held)
+    step, inputs = plain, (steps.xs, steps.held)
     if steps.valid is not None:
-        step, inputs = masked(step), (inputs, steps.valid)
+        step, inputs = masked(plain), (inputs, steps.valid)
     return loop(step, state, inputs, reverse=reverse, unroll=unroll)
 
 
@@ -148,9 +188,9 @@ def _check_noise(function: str, noise: Noise) -> None:
         raise ValueError(f"{function}: zoneout must be in [0, 1]; got {noise.zoneout}")
 
 
-def _draw(noise: Noise, xs: jax.Array, state: Any) -> tuple[jax.Array, Any, Any]:
+def _draw(noise: Noise, xs: Any, state: Any) -> tuple[jax.Array, Any, Any]:
     """The inputs after dropout, the mask on h, and what zoneout holds at every step."""
-    keys = [None] * 3 if noise.key is None else list(jax.random.split(noise.key, 3))
+    keys: Any = None if noise.key is None else jax.random.split(noise.key, 3)
     if noise.input_keep_prob < 1:
         keep = noise.input_keep_prob
         xs = dropout(keys[0], xs, keep_prob=keep, broadcast_axes=(0,))

@@ -1,8 +1,6 @@
-"""Parameters and states of recurrent cells, their initial values, and their zeros."""
+"""Parameters and states of recurrent cells: tuples of arrays."""
 
 from typing import Any, NamedTuple
-
-from jax.typing import ArrayLike
 
 
 class RNNParams(NamedTuple):
@@ -14,9 +12,9 @@ class RNNParams(NamedTuple):
         bias: `(units,)`, or None.
     """
 
-    kernel: ArrayLike
-    recurrent_kernel: ArrayLike
-    bias: ArrayLike | None = None
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any = None
 
 
 class LSTMNorm(NamedTuple):
@@ -29,10 +27,10 @@ class LSTMNorm(NamedTuple):
         cell_bias: `(units,)`.
     """
 
-    kernel_scale: ArrayLike
-    recurrent_scale: ArrayLike
-    cell_scale: ArrayLike
-    cell_bias: ArrayLike
+    kernel_scale: Any
+    recurrent_scale: Any
+    cell_scale: Any
+    cell_bias: Any
 
 
 class LSTMParams(NamedTuple):
@@ -50,11 +48,11 @@ class LSTMParams(NamedTuple):
         norm: scales of layer normalisation, or None.
     """
 
-    kernel: ArrayLike
-    recurrent_kernel: ArrayLike
-    bias: ArrayLike | None = None
-    peephole: ArrayLike | None = None
-    projection: ArrayLike | None = None
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any = None
+    peephole: Any = None
+    projection: Any = None
     norm: LSTMNorm | None = None
 
 
@@ -80,10 +78,10 @@ class GRUParams(NamedTuple):
         recurrent_bias: `(3 * units,)`, or None; its n part stands inside the reset.
     """
 
-    kernel: ArrayLike
-    recurrent_kernel: ArrayLike
-    bias: ArrayLike | None = None
-    recurrent_bias: ArrayLike | None = None
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any = None
+    recurrent_bias: Any = None
 
 
 class MGUParams(NamedTuple):
@@ -95,9 +93,9 @@ class MGUParams(NamedTuple):
         bias: `(2 * units,)`, or None.
     """
 
-    kernel: ArrayLike
-    recurrent_kernel: ArrayLike
-    bias: ArrayLike | None = None
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any = None
 
 
 class ConvLSTMParams(NamedTuple):
@@ -110,7 +108,7 @@ class ConvLSTMParams(NamedTuple):
         peephole: `(3, *positions, filters)` in the order i, f, o, or None.
     """
 
-    kernel: ArrayLike
-    recurrent_kernel: ArrayLike
-    bias: ArrayLike | None = None
-    peephole: ArrayLike | None = None
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any = None
+    peephole: Any = None

@@ -99,8 +99,9 @@ def masked(step: Run) -> Run:
 
 def loop(step: Run, state: Any, xs: Any, *, reverse: bool, unroll: int) -> Any:
     """`lax.scan`, whose first carry varies over mesh axes as the later ones do."""
-    first = jax.tree.map(lambda x: x[0], xs)
-    state = like_later_carries(step, state, first)
+    if len(jax.tree.leaves(xs)[0]):
+        first = jax.tree.map(lambda x: x[0], xs)
+        state = like_later_carries(step, state, first)
     return lax.scan(step, state, xs, reverse=reverse, unroll=unroll)
 
 

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_rnn
 from jaxnets.functional._cells import Activation, rnn_step
+from jaxnets.functional._recurrent_forms import RNN_FORMS
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer
 from jaxnets.functional._recurrent_params import RNNParams
 
@@ -80,7 +81,11 @@ def rnn(
     def step(params, h, x, mask):
         return rnn_step(params, h, x, mask, activation, precision)
 
-    layer = Layer("rnn", check, step, None, lambda params: None)
+    form = RNN_FORMS.get(activation)
+    reason = None if form else "activations other than tanh and relu"
+    layer = Layer(
+        "rnn", check, step, reason, form, lambda params: (*params, None), precision
+    )
     return run_layer(
         layer,
         params,
