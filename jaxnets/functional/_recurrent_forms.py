@@ -22,20 +22,20 @@ def halves(gates: str, units: int, dtype: Any) -> jax.Array:
     return jnp.repeat(jnp.asarray(scales, dtype), units)
 
 
-def _lstm_step(z: jax.Array, b: jax.Array, state: Any) -> tuple[LSTMState, Any]:
-    half = jnp.broadcast_to(halves("ifgo", z.shape[-1] // 4, z.dtype), z.shape)
+def _lstm_step(z: Any, b: jax.Array, state: Any) -> tuple[LSTMState, Any]:
+    sums = z[0] + b
+    half = jnp.broadcast_to(halves("ifgo", b.shape[-1] // 4, b.dtype), b.shape)
     # The barrier keeps XLA from computing the tanh again in every use of a gate.
-    gates = lax.optimization_barrier(jnp.tanh(z + b) * half + (1 - half))
+    gates = lax.optimization_barrier(jnp.tanh(sums) * half + (1 - half))
     i, f, g, o = jnp.split(gates, 4, -1)
     c = f * state.c + i * g
     shown = jnp.tanh(c)
-    return LSTMState(o * shown, c), (gates, state.c, shown)
+    return LSTMState(o * shown, c), (i, f, g, o, state.c, shown)
 
 
-def _lstm_tangent(saved: Any, du: Any, db: Any, dstate: Any) -> LSTMState:
-    gates, c, shown = saved
-    i, f, g, o = jnp.split(gates, 4, -1)
-    di, df, dg, do = jnp.split(lax.optimization_barrier(du + db), 4, -1)
+def _lstm_tangent(saved: Any, du: Any, db: jax.Array, dstate: Any) -> LSTMState:
+    i, f, g, o, c, shown = saved
+    di, df, dg, do = jnp.split(lax.optimization_barrier(du[0] + db), 4, -1)
     # The derivative of σ(2 s) is 2 σ (1 − σ).
     dc = f * dstate.c + di * (2 * g * i * (1 - i))
     dc = dc + df * (2 * c * f * (1 - f)) + dg * (i * (1 - g * g))
@@ -61,33 +61,28 @@ def _scaled(half: jax.Array, *arrays: jax.Array | None) -> list[jax.Array | None
     ]
 
 
-LSTM_FORM = Form(_lstm_step, _lstm_tangent, lambda saved, db: db)
+LSTM_FORM = Form(_lstm_step, _lstm_tangent, lambda saved, db: [db], 1)
 
 
-def _gru_step(z: jax.Array, b: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
-    units = h.shape[-1]
-    sums = z[..., : 2 * units] + b[..., : 2 * units]
-    gates = lax.optimization_barrier(jnp.tanh(sums) * 0.5 + 0.5)
-    r, u = jnp.split(gates, 2, -1)
-    reset = b[..., 2 * units :]
-    n = jnp.tanh(z[..., 2 * units :] + r * reset)
-    return n + u * (h - n), (gates, n, reset, h)
+def _gru_step(z: Any, b: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
+    b_r, b_u, reset = jnp.split(b, 3, -1)
+    r = jnp.tanh(z[0] + b_r) * 0.5 + 0.5
+    u = jnp.tanh(z[1] + b_u) * 0.5 + 0.5
+    n = jnp.tanh(z[2] + r * reset)
+    return n + u * (h - n), (r, u, n, reset, h)
 
 
-def _gru_tangent(saved: Any, du: Any, db: Any, dh: Any) -> jax.Array:
-    gates, n, reset, h = saved
-    r, u = jnp.split(gates, 2, -1)
-    db_r, db_u, db_n = jnp.split(db, 3, -1)
-    da = jnp.concatenate([db_r, db_u, r * db_n], -1) + du
-    da_r, da_u, da_n = jnp.split(lax.optimization_barrier(da), 3, -1)
+def _gru_tangent(saved: Any, du: Any, db: jax.Array, dh: Any) -> jax.Array:
+    r, u, n, reset, h = saved
+    da_r, da_u, db_n = jnp.split(db, 3, -1)
+    da_r, da_u, da_n = da_r + du[0], da_u + du[1], r * db_n + du[2]
     dn = (da_n + da_r * (2 * reset * r * (1 - r))) * (1 - n * n)
     return (1 - u) * dn + u * dh + da_u * (2 * u * (1 - u) * (h - n))
 
 
-def _gru_spread(saved: Any, db: jax.Array) -> jax.Array:
-    r, _ = jnp.split(saved[0], 2, -1)
+def _gru_spread(saved: Any, db: jax.Array) -> list[jax.Array]:
     db_r, db_u, db_n = jnp.split(db, 3, -1)
-    return jnp.concatenate([db_r, db_u, r * db_n], -1)
+    return [db_r, db_u, saved[0] * db_n]
 
 
 def gru_arrays(params: GRUParams) -> tuple:
@@ -96,28 +91,28 @@ def gru_arrays(params: GRUParams) -> tuple:
     return tuple(_scaled(halves("rzn", units, dtype), *params))
 
 
-GRU_FORM = Form(_gru_step, _gru_tangent, _gru_spread)
+GRU_FORM = Form(_gru_step, _gru_tangent, _gru_spread, 3)
 
 
-def _tanh_step(z: jax.Array, b: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
-    new = jnp.tanh(z + b)
+def _tanh_step(z: Any, b: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
+    new = jnp.tanh(z[0] + b)
     return new, new
 
 
-def _tanh_tangent(h: Any, du: Any, db: Any, dh: Any) -> jax.Array:
-    return (1 - h * h) * (du + db)
+def _tanh_tangent(h: Any, du: Any, db: jax.Array, dh: Any) -> jax.Array:
+    return (1 - h * h) * (du[0] + db)
 
 
-def _relu_step(z: jax.Array, b: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
-    new = jnp.maximum(z + b, 0)
+def _relu_step(z: Any, b: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
+    new = jnp.maximum(z[0] + b, 0)
     return new, new
 
 
-def _relu_tangent(h: Any, du: Any, db: Any, dh: Any) -> jax.Array:
-    return jnp.where(h > 0, du + db, jnp.zeros_like(du))
+def _relu_tangent(h: Any, du: Any, db: jax.Array, dh: Any) -> jax.Array:
+    return jnp.where(h > 0, du[0] + db, jnp.zeros_like(db))
 
 
 RNN_FORMS = {
-    jnp.tanh: Form(_tanh_step, _tanh_tangent, lambda saved, db: db),
-    jax.nn.relu: Form(_relu_step, _relu_tangent, lambda saved, db: db),
+    jnp.tanh: Form(_tanh_step, _tanh_tangent, lambda saved, db: [db], 1),
+    jax.nn.relu: Form(_relu_step, _relu_tangent, lambda saved, db: [db], 1),
 }

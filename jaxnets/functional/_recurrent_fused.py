@@ -34,11 +34,15 @@ class Form(NamedTuple):
         tangent: `(saved, du, db, dstate) -> dstate`, linear in all but saved; du is the
             tangent of z, and what `spread` made of that of the kernel.
         spread: `(saved, db) -> du`: a tangent of b as one of z.
+        pieces: into how many arrays z is cut along its columns. XLA on CPU makes slow
+            loops of columns of a slice in time: a GRU's step took 84 µs with one array
+            and 47 with three (batch 32, 128 units).
     """
 
     step: Callable
     tangent: Callable
     spread: Callable
+    pieces: int
 
 
 class Static(NamedTuple):
@@ -54,19 +58,19 @@ class Arrays(NamedTuple):
     """What the loop takes; of `valid` and `mask` there is no derivative.
 
     Attributes:
-        z: `(T, *batch, gates)`, the input's products.
+        z: `(T, *batch, gates)`, the input's products, in pieces.
         kernel: `(units, gates)`.
-        bias: `(gates,)`, added to z step by step, or None: a pass over all of z would
-            cost as much as a tanh of it.
+        bias: `(gates,)`, in pieces, added to z step by step, or None: a pass over all
+            of z would cost as much as a tanh of it.
         recurrent_bias: `(gates,)`, added to b, or None.
         state: an array h, or a tuple that begins with it.
         valid: `(T, *batch)`, or None.
         mask: `(*batch, units)`, multiplied into h in the product, or None.
     """
 
-    z: jax.Array
+    z: list[jax.Array]
     kernel: jax.Array
-    bias: jax.Array | None
+    bias: list[jax.Array] | None
     recurrent_bias: jax.Array | None
     state: Any
     valid: jax.Array | None
@@ -91,8 +95,8 @@ def _fused_jvp(static, primals, tangents):
     if arrays.mask is not None:
         before = before * jnp.broadcast_to(arrays.mask, before.shape)
     db = product_of_all(before, d.kernel, static.precision)
-    db = _add(db, d.recurrent_bias)
-    du = _add(d.z, d.bias) + static.form.spread(saved, db)
+    spread = static.form.spread(saved, _add(db, d.recurrent_bias))
+    du = [a + b for a, b in zip(_add_each(d.z, d.bias), spread, strict=True)]
     dstate, dhs = _tangents(static, arrays, saved, d.state, du)
     return (state, hs), (dstate, dhs)
 
@@ -103,7 +107,7 @@ def _forward(static: Static, arrays: Arrays, keep: Callable) -> Any:
         h = _first(state)
         h = h if arrays.mask is None else h * arrays.mask
         b = _add(_product(h, arrays.kernel, static.precision), arrays.recurrent_bias)
-        new, saved = static.form.step(_add(z, arrays.bias), b, state)
+        new, saved = static.form.step(_add_each(z, arrays.bias), b, state)
         if valid is not None:
             new = keep_where(valid, new, state)
         return new, (_first(new), keep(saved))
@@ -155,6 +159,12 @@ def product_of_all(x: jax.Array, kernel: jax.Array, precision: Any) -> jax.Array
 
 def _add(sums: jax.Array, bias: jax.Array | None) -> jax.Array:
     return sums if bias is None else sums + jnp.broadcast_to(bias, sums.shape)
+
+
+def _add_each(sums: list, biases: list | None) -> list:
+    if biases is None:
+        return sums
+    return [_add(z, bias) for z, bias in zip(sums, biases, strict=True)]
 
 
 def _first(state: Any) -> jax.Array:

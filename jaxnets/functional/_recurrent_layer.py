@@ -148,7 +148,12 @@ def _choose(layer: Layer, algorithm: str, noise: Noise) -> str:
 def _fused(layer, params, state, steps, mask, reverse, unroll):
     kernel, recurrent_kernel, bias, recurrent_bias = layer.arrays(params)
     static = Static(layer.form, reverse, unroll, layer.precision)
-    z = product_of_all(steps.xs, kernel, layer.precision)
+    pieces = layer.form.pieces
+    z = [
+        product_of_all(steps.xs, columns, layer.precision)
+        for columns in jnp.split(kernel, pieces, -1)
+    ]
+    bias = None if bias is None else jnp.split(bias, pieces)
     arrays = Arrays(z, recurrent_kernel, bias, recurrent_bias, state, steps.valid, mask)
     state, hs = fused(static, arrays)
     if steps.valid is not None:
