@@ -43,6 +43,19 @@ NO_ARRAYS = {
     "functional.tune_conv": "runs on the host",
     "functional.use_plans": "reads a file",
     "functional.pool_output_shape": "integers only",
+    **{
+        f"functional.{name}": "a container, in the rows of recurrence"
+        for name in (
+            "ConvLSTMParams GRUParams LSTMNorm LSTMParams LSTMState MGUParams RNNParams"
+        ).split()
+    },
+    **{
+        f"functional.{name}": "makes arrays, from sizes or for a sequence"
+        for name in (
+            "init_conv_lstm init_gru init_lstm init_mgu init_rnn zero_state"
+        ).split()
+    },
+    "functional.truncated_bptt": "its gradients are cut on purpose",
     "nn.ActivityPenalty": "a kind of variable",
     "nn.annotate": "sets metadata of a variable",
     "nn.constrain": "makes an optimizer",

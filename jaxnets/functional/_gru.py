@@ -54,7 +54,9 @@ def gru(
         recurrent_activation: the σ of the formula.
         unroll: steps in one iteration of the loop.
         time_major: whether time comes first: `(T, *batch, in)`, and so the outputs.
-        algorithm: `"auto"`, `"scan"`, `"fused"` or `"cudnn"`.
+        algorithm: `"scan"` is the textbook loop; `"fused"` forms the products of all
+            inputs and the kernels' gradients outside the loop, and has every transform
+            too; `"auto"` takes it wherever the options allow.
         remat_every: for gradients keep the state every so many steps only and compute
             the rest again; √T needs the least memory.
         input_keep_prob: share of the entries of x that dropout keeps, one mask a

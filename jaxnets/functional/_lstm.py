@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_lstm
 from jaxnets.functional._cells import Activation, lstm_step
+from jaxnets.functional._recurrent_cudnn import run_cudnn
 from jaxnets.functional._recurrent_forms import LSTM_FORM, lstm_arrays
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer
 from jaxnets.functional._recurrent_params import LSTMParams, LSTMState
@@ -59,7 +60,10 @@ def lstm(
         coupled: whether 1 − σ(f) takes the place of σ(i); the gates are f, g, o.
         unroll: steps in one iteration of the loop.
         time_major: whether time comes first: `(T, *batch, in)`, and so the outputs.
-        algorithm: `"auto"`, `"scan"`, `"fused"` or `"cudnn"`.
+        algorithm: `"scan"` is the textbook loop; `"fused"` forms the products of all
+            inputs and the kernels' gradients outside the loop, and has every transform
+            too; `"auto"` takes it wherever the options allow. `"cudnn"` needs an NVIDIA
+            GPU and knows no forward mode.
         remat_every: for gradients keep the state every so many steps only and compute
             the rest again; √T needs the least memory.
         input_keep_prob: share of the entries of x that dropout keeps, one mask a
@@ -118,6 +122,18 @@ def lstm(
         reason = "coupled gates"
     elif (activation, recurrent_activation) != (jnp.tanh, jax.nn.sigmoid):
         reason = "activations other than tanh and sigmoid"
+
+    def cudnn(params, state, xs, valid, reverse):
+        return run_cudnn(
+            params,
+            state,
+            xs,
+            valid,
+            reverse=reverse,
+            forget_bias=forget_bias,
+            precision=precision,
+        )
+
     layer = Layer(
         "lstm",
         check,
@@ -126,6 +142,7 @@ def lstm(
         LSTM_FORM,
         lambda params: lstm_arrays(params, forget_bias),
         precision,
+        cudnn,
     )
     return run_layer(
         layer,

@@ -76,6 +76,7 @@ class Layer(NamedTuple):
         arrays: `(params) -> (kernel, recurrent_kernel, bias, recurrent_bias)` as the
             form takes them.
         precision: of the products.
+        cudnn: `(params, state, xs, valid, reverse) -> (state, ys)`, or None.
     """
 
     function: str
@@ -85,6 +86,7 @@ class Layer(NamedTuple):
     form: Form | None
     arrays: Callable
     precision: Any
+    cudnn: Callable | None = None
 
 
 def run_layer(
@@ -114,7 +116,8 @@ def run_layer(
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))
     (params, state, xs), narrow = widen_step(params, initial_state, xs)
     xs, mask, held = _draw(noise, xs, state)
-    run_chosen = _scan if _choose(layer, algorithm, noise) == "scan" else _fused
+    chosen = _choose(layer, algorithm, noise)
+    run_chosen = {"scan": _scan, "fused": _fused, "cudnn": _cudnn}[chosen]
 
     def run(state: Any, steps: Steps) -> tuple[Any, jax.Array]:
         return run_chosen(layer, params, state, steps, mask, reverse, unroll)
@@ -137,12 +140,25 @@ def _choose(layer: Layer, algorithm: str, noise: Noise) -> str:
         reason = "zoneout"
     if algorithm == "auto":
         return "fused" if reason is None else "scan"
-    if algorithm == "fused" and reason is not None:
+    if algorithm == "cudnn" and layer.cudnn is None:
+        reason = f"{layer.function}, only lstm"
+    elif algorithm == "cudnn" and reason is None and noise.recurrent_keep_prob < 1:
+        reason = "recurrent_keep_prob"
+    if algorithm != "scan" and reason is not None:
         raise ValueError(
-            f'{layer.function}: algorithm="fused" cannot do {reason} '
+            f'{layer.function}: algorithm="{algorithm}" cannot do {reason} '
             '(algorithm="scan" or "auto" can)'
         )
+    if algorithm == "cudnn" and (platform := jax.default_backend()) != "gpu":
+        raise ValueError(
+            f'{layer.function}: algorithm="cudnn" needs an NVIDIA GPU; the platform is '
+            f'{platform} (algorithm="fused" runs everywhere)'
+        )
     return algorithm
+
+
+def _cudnn(layer, params, state, steps, mask, reverse, unroll):
+    return layer.cudnn(params, state, steps.xs, steps.valid, reverse)
 
 
 def _fused(layer, params, state, steps, mask, reverse, unroll):

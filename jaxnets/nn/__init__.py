@@ -12,6 +12,14 @@ from jaxnets.nn._conv_separable import SeparableConv as SeparableConv
 from jaxnets.nn._conv_local import TiledConv as TiledConv
 from jaxnets.nn._dense import Dense as Dense
 
+# Recurrent layers
+from jaxnets.nn._recurrent import RNN as RNN
+from jaxnets.nn._recurrent import LSTM as LSTM
+from jaxnets.nn._recurrent import GRU as GRU
+from jaxnets.nn._recurrent_stack import Bidirectional as Bidirectional
+from jaxnets.nn._recurrent_stack import StackedRNN as StackedRNN
+from jaxnets.nn._recurrent_stack import ConvLSTM as ConvLSTM
+
 # Layers without
 from jaxnets.nn._pool_global import AdaptiveAvgPool as AdaptiveAvgPool
 from jaxnets.nn._pool_global import AdaptiveMaxPool as AdaptiveMaxPool
