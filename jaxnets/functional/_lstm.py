@@ -1,6 +1,7 @@
 """The long short-term memory over a sequence."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ def lstm(
     params: LSTMParams,
     xs: ArrayLike,
     *,
-    initial_state: LSTMState | None = None,
+    initial_state: Any = None,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     activation: Activation = jnp.tanh,
@@ -110,6 +111,8 @@ def lstm(
             precision,
         )
 
+    if isinstance(initial_state, tuple) and len(initial_state) == 2:
+        initial_state = LSTMState(*initial_state)
     rates = (zoneout, zoneout) if isinstance(zoneout, float | int) else tuple(zoneout)
     if len(rates) != 2:
         raise ValueError(

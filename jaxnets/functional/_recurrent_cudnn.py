@@ -41,7 +41,7 @@ def run_cudnn(
         rows = reverse_within(rows, lengths)
     h, c = (value.reshape(1, -1, units) for value in state)
     # cuDNN takes no empty sequence; what it makes of one is not used below.
-    ys, h_end, c_end = rnn.lstm(
+    done: Any = rnn.lstm(
         rows,
         h,
         c,
@@ -54,14 +54,15 @@ def run_cudnn(
         False,
         precision,
     )
+    ys, h_end, c_end = done
     if reverse:
         ys = reverse_within(ys, lengths)
     times = jax.lax.broadcasted_iota(jnp.int32, ys.shape, 1)
     ys = jnp.where(times < lengths[:, None, None], ys, 0)
     some = (lengths > 0)[None, :, None]
     ends = (jnp.where(some, end, old) for end, old in ((h_end, h), (c_end, c)))
-    final = LSTMState(*(end.reshape(*batch, units) for end in ends))
-    return final, jnp.moveaxis(ys, 1, 0).reshape(steps, *batch, units)
+    h, c = (end.reshape(*batch, units) for end in ends)
+    return LSTMState(h, c), jnp.moveaxis(ys, 1, 0).reshape(steps, *batch, units)
 
 
 def reverse_within(rows: jax.Array, lengths: jax.Array) -> jax.Array:
