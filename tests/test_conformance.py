@@ -69,7 +69,9 @@ NO_ARRAYS = {
         for name in (
             "Dataset DownloadError Split batch_indices batches class_names epoch_order "
             "load load_raw prefetch process_slice split_validation steps_per_epoch "
-            "scale_images to_binary to_grayscale to_rgb"
+            "scale_images to_binary to_grayscale to_rgb "
+            "StreamBatches Vocabulary encode_file load_text read_text "
+            "vocabulary_of_file"
         ).split()
     },
     **{

@@ -120,6 +120,13 @@ from jaxnets.functional._local_response_norm import (
     local_response_norm as local_response_norm,
 )
 
+# Losses of sequences
+from jaxnets.functional._sequence_loss import bits_per_character as bits_per_character
+from jaxnets.functional._sequence_loss import perplexity as perplexity
+from jaxnets.functional._sequence_loss import (
+    sequence_cross_entropy as sequence_cross_entropy,
+)
+
 # Penalties and constraints on parameters
 from jaxnets.functional._penalties import l1 as l1
 from jaxnets.functional._penalties import l1_l2 as l1_l2
