@@ -1,4 +1,4 @@
-"""The dependency rule: functional ← nn ← models; data and train stand beside them."""
+"""The dependency rule: functional ← nn ← models; data, train, interop stand beside."""
 
 import ast
 import subprocess
@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "nn": {"functional"},
     "data": {"functional"},
     "train": {"functional", "nn", "data"},
+    "interop": {"functional"},
 }
 FLAX_ROOMS = {"nn", "train"}
 

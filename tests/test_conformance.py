@@ -20,7 +20,7 @@ from tests.case_kinds import Case
 from tests.cases import CASES
 from tests.helpers import assert_close
 
-ROOMS = ("functional", "nn", "data", "train")
+ROOMS = ("functional", "nn", "data", "train", "interop")
 
 # Public names that are not functions from arrays to arrays: what they are instead.
 # Their tests stand in the folder of their room.
@@ -73,6 +73,11 @@ NO_ARRAYS = {
             "StreamBatches Vocabulary encode_file load_text read_text "
             "vocabulary_of_file"
         ).split()
+    },
+    **{
+        f"interop.recurrent_{way}_{peer}": "runs on the host"
+        for way in ("from", "to")
+        for peer in ("torch", "keras", "flax")
     },
     **{
         f"train.{name}": "runs or describes a training"
