@@ -48,7 +48,7 @@ class Config:
         steps: training steps.
         batch_size: sequences a step.
         chrono: begin with gates that hold what they have for 1 to `length` steps
-            (Tallec, Ollivier 2018), else with those of the library: LSTM about 4, GRU 2.
+            (Tallec, Ollivier 2018), else, as the library does, for 2 (GRU) or 4.
         learning_rate: of Adam at the beginning; it falls along a cosine to a hundredth.
         clip: largest norm of a gradient.
         run_dir: folder to write to; None takes runs/sequence_tasks_<task>.
