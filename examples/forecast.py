@@ -113,9 +113,12 @@ def save_forecast(
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(10.5, 3.8), width_ratios=(2, 3), layout="constrained"
     )
+    colours = {name: f"C{number}" for number, name in enumerate(errors)}
+    colours["best possible"] = "black"
     for name, error in errors.items():
-        style = {"color": "black", "ls": ":"} if name == "best possible" else {}
-        left.plot(np.arange(1, len(error) + 1), error, label=name, **style)
+        style = ":" if name == "best possible" else "-"
+        hours = np.arange(1, len(error) + 1)
+        left.plot(hours, error, style, color=colours[name], label=name)
     left.set(xlabel="hours ahead", ylabel="RMSE in °C", ylim=(0, None))
     left.grid(alpha=0.3)
     left.legend(fontsize=8)
@@ -131,7 +134,7 @@ def save_forecast(
             range(horizon, len(shown) * horizon, horizon),
             np.nan,
         )
-        right.plot(hours, joined, label=name)
+        right.plot(hours, joined, color=colours[name], label=name)
     right.set(xlabel="hour of the test year", ylabel="°C")
     right.grid(alpha=0.3)
     right.legend(fontsize=8)

@@ -109,6 +109,18 @@ def chrono_bias(key: jax.Array, cell: str, task: Task, units: int) -> jax.Array:
     return jnp.concatenate(parts)
 
 
+def variants(cell: str, params: Any, config: Config) -> dict[str, Any]:
+    """Other ways to begin, to see what they do to the gradient."""
+    layer = params["layer"]
+    if cell == "rnn":
+        wild = layer._replace(recurrent_kernel=1.5 * layer.recurrent_kernel)
+        return {"kernel * 1.5": {**params, "layer": wild}}
+    if cell == "lstm" and config.chrono:
+        ones = jnp.zeros_like(layer.bias).at[config.units : 2 * config.units].set(1)
+        return {"forget bias 1": {**params, "layer": layer._replace(bias=ones)}}
+    return {}
+
+
 def apply(cell: str, params: Any, xs: jax.Array) -> jax.Array:
     """Outputs `(batch, time, outputs)`."""
     _, layer, _ = CELLS[cell]
@@ -163,7 +175,9 @@ def train_cell(cell: str, task: Task, config: Config) -> dict[str, Any]:
 
     xs, targets = task.test(fresh, 1000)
     few = xs[:64], targets[:64]
-    before = gradient_by_step(cell, params, task, *few)
+    before = {"": gradient_by_step(cell, params, task, *few)}
+    for name, other in variants(cell, params, config).items():
+        before[name] = gradient_by_step(cell, other, task, *few)
     began = time.perf_counter()
     params, losses = run_steps(
         during, loss_fn, params, tx, steps=config.steps, report=report
@@ -176,7 +190,7 @@ def train_cell(cell: str, task: Task, config: Config) -> dict[str, Any]:
         "figure": float(task.figure(outputs, targets)),
         "seconds": seconds,
         "before": before,
-        "after": gradient_by_step(cell, params, task, *few),
+        "after": {"": gradient_by_step(cell, params, task, *few)},
     }
 
 
@@ -197,13 +211,18 @@ def save_losses(results: dict[str, Any], task: Task, path: Path) -> None:
 
 def save_gradients(results: dict[str, Any], path: Path) -> None:
     """Norm of the gradient of the loss with respect to the state, by step."""
+    colours = {cell: f"C{number}" for number, cell in enumerate(results)}
     figure, panels = plt.subplots(
         1, 2, figsize=(9, 3.6), sharey=True, layout="constrained"
     )
     for panel, when in zip(panels, ("before", "after"), strict=True):
         for cell, result in results.items():
-            # Zero has no logarithm: what underflows stands at the bottom.
-            panel.plot(np.maximum(result[when], 1e-12), label=cell)
+            for name, norms in result[when].items():
+                # A curve ends where nothing worth the name arrives.
+                shown = np.where(norms > 1e-12, norms, np.nan)
+                label = f"{cell}, {name}" if name else cell
+                style = "--" if name else "-"
+                panel.plot(shown, style, color=colours[cell], label=label)
         panel.set(xlabel="step t", yscale="log", title=f"{when} training")
         panel.grid(alpha=0.3)
         panel.legend()
@@ -234,7 +253,7 @@ def main(config: Config) -> dict[str, Any]:
                 **{name: result[name] for name in ("figure", "loss", "seconds")},
                 # How much of the gradient at the end arrives at the beginning.
                 **{
-                    f"gradient_{when}": [float(result[when][i]) for i in (0, -1)]
+                    f"gradient_{when}": [float(result[when][""][i]) for i in (0, -1)]
                     for when in ("before", "after")
                 },
             }

@@ -146,8 +146,10 @@ def save_table(results: dict[str, Any], path: Path) -> None:
     figure, panel = plt.subplots(figsize=(6.4, 3.0), layout="constrained")
     panel.imshow(table, cmap="RdYlGn", vmin=0.4, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
-        panel.text(column, row, f"{value:.1%}", ha="center", va="center")
-    panel.set_xticks(range(len(CLASSES)), [f"by {name}" for name in CLASSES])
+        colour = "white" if value > 0.9 else "black"
+        panel.text(column, row, f"{value:.1%}", ha="center", va="center", color=colour)
+    causes = {"plain": "the word", "left": "what is left", "right": "what is right"}
+    panel.set_xticks(range(len(CLASSES)), [causes.get(name, name) for name in CLASSES])
     panel.set_yticks(range(len(results)), list(results))
     panel.set_title("words tagged right, by what decides their tag")
     save_figure(figure, path)
