@@ -25,7 +25,8 @@ def made(cell, rng):
         carry = (carry, carry)
     if room == "nnx":
         module = getattr(nnx, name)(FEATURES, UNITS, rngs=nnx.Rngs(0))
-        weights = nnx.to_pure_dict(nnx.state(module, nnx.Param))
+        graph, state = nnx.split(module)
+        weights = nnx.to_pure_dict(state)
     else:
         module = getattr(linen, name)(UNITS)
         x = jnp.zeros((BATCH, FEATURES))
@@ -36,8 +37,7 @@ def made(cell, rng):
 
     def step(weights, carry, x):
         if room == "nnx":
-            nnx.update(module, jax.tree.map(jnp.asarray, weights))
-            return module(carry, x)
+            return nnx.merge(graph, jax.tree.map(jnp.asarray, weights))(carry, x)
         return module.apply({"params": weights}, carry, x)
 
     return weights, carry, step
@@ -49,23 +49,36 @@ def loop(step, weights, carry, x):
     for t in range(TIME):
         new, y = step(weights, carry, x[:, t])
         live = (t < LENGTHS)[:, None]
-        carry = jax.tree.map(lambda a, b, live=live: np.where(live, a, b), new, carry)
-        outputs.append(np.where(live, y, 0))
-    return carry, np.stack(outputs, 1)
+        carry = jax.tree.map(lambda a, b, live=live: jnp.where(live, a, b), new, carry)
+        outputs.append(jnp.where(live, y, 0))
+    return carry, jnp.stack(outputs, 1)
 
 
 @every_cell
-def test_outputs_and_states(cell, rng):
+def test_outputs_states_and_gradients(cell, rng):
     weights, carry, step = made(cell, rng)
     x = rng.normal(size=(BATCH, TIME, FEATURES)).astype(np.float32)
-    expected, ys = loop(step, weights, carry, x)
+    g = rng.normal(size=(BATCH, TIME, UNITS)).astype(np.float32)
     kind = CELLS[cell].kind
     params = recurrent_from_flax(weights, cell)
-    state, got = LAYERS[kind](params, x, lengths=LENGTHS)
-    assert_close(got, ys, tol=1e-5)
-    # Flax's LSTM has (c, h).
-    states = (state.c, state.h) if kind == "lstm" else state
-    assert_close(states, expected, tol=1e-5)
+
+    def theirs(x):
+        state, ys = loop(step, weights, carry, x)
+        # Flax's LSTM has (c, h).
+        return ys, state[::-1] if kind == "lstm" else state
+
+    def ours(x):
+        state, ys = LAYERS[kind](params, x, lengths=LENGTHS)
+        return ys, tuple(state) if kind == "lstm" else state
+
+    # Every step by itself, which is quicker than compiling.
+    with jax.disable_jit():
+        expected, back, last = jax.vjp(theirs, x, has_aux=True)
+        got, our_back, state = jax.vjp(ours, x, has_aux=True)
+        slopes = our_back(g), back(g)
+    assert_close(got, expected, tol=1e-5)
+    assert_close(state, last, tol=1e-5)
+    assert_close(*slopes, tol=1e-5)
 
 
 @every_cell

@@ -60,30 +60,36 @@ def randomize(layer, rng):
     layer.set_weights([rng.normal(size=s).astype(np.float32) / 2 for s in shapes])
 
 
-def run(layer, x, mask):
-    """Eagerly: every configuration would compile for a second."""
-    with jax.disable_jit():
-        return layer(x, mask=mask)
-
-
 @pytest.mark.parametrize(("kind", "use_bias", "reset_after"), CASES)
 @pytest.mark.parametrize("implementation", [1, 2])
-def test_outputs_and_states(keras, rng, kind, use_bias, reset_after, implementation):
+def test_outputs_states_and_gradients(
+    keras, rng, kind, use_bias, reset_after, implementation
+):
     options = {} if kind == "rnn" else {"implementation": implementation}
     layer = make(keras, kind, use_bias, reset_after, return_state=True, **options)
     randomize(layer, rng)
     x = rng.normal(size=(BATCH, TIME, FEATURES)).astype(np.float32)
     mask = np.arange(TIME) < LENGTHS[:, None]
-    ys, *last = run(layer, x, mask)
+    g = rng.normal(size=(BATCH, TIME, UNITS)).astype(np.float32)
     params = recurrent_from_keras(layer.get_weights(), kind, reset_after=reset_after)
+
+    def theirs(x):
+        ys, *last = layer(x, mask=mask)
+        # Keras repeats the last output where the mask is off; ours are zeros.
+        return ys * mask.astype(np.float32)[..., None], last
+
+    def ours_too(x):
+        state, ys = ours(kind, reset_after)(params, x, lengths=LENGTHS)
+        return ys, list(state) if kind == "lstm" else [state]
+
+    # Every step by itself, which is quicker than compiling.
     with jax.disable_jit():
-        state, got = ours(kind, reset_after)(params, x, lengths=LENGTHS)
-    # Keras repeats the last output where the mask is off; ours are zeros.
-    expected = np.where(mask[..., None], np.asarray(ys), 0)
+        expected, back, last = jax.vjp(theirs, x, has_aux=True)
+        got, our_back, states = jax.vjp(ours_too, x, has_aux=True)
+        slopes = our_back(g), back(g)
     assert_close(got, expected, tol=1e-5)
-    states = list(state) if kind == "lstm" else [state]
-    for one, other in zip(states, last, strict=True):
-        assert_close(one, np.asarray(other), tol=1e-5)
+    assert_close(states, last, tol=1e-5)
+    assert_close(*slopes, tol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "use_bias", "reset_after"), CASES)
@@ -95,7 +101,8 @@ def test_both_directions_there_and_back(keras, rng, kind, use_bias, reset_after)
     x = rng.normal(size=(BATCH, TIME, FEATURES)).astype(np.float32)
     with jax.disable_jit():
         got = bidirectional(ours(kind, reset_after), pair, x)[1]
-    assert_close(got, np.asarray(run(layer, x, None)), tol=1e-5)
+        expected = layer(x)
+    assert_close(got, expected, tol=1e-5)
     again = recurrent_to_keras(pair, kind, reset_after=reset_after)
     for one, other in zip(again, weights, strict=True):
         np.testing.assert_array_equal(one, other)
