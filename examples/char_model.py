@@ -6,15 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from cells import CELLS, is_variable, values
 from flax import nnx
 
 from jaxnets import functional as F
-
-CELLS = {
-    "rnn": (F.init_rnn, F.rnn),
-    "lstm": (F.init_lstm, F.lstm),
-    "gru": (F.init_gru, F.gru),
-}
 
 
 class Carry(nnx.Variable):
@@ -37,9 +32,8 @@ class CharRNN(nnx.Module):
         batch_size: int,
         rngs: nnx.Rngs,
     ):
-        init, _ = CELLS[cell]
         sizes = [classes] + [units] * layers
-        stack = [init(rngs.params(), *pair) for pair in pairwise(sizes)]
+        stack = [CELLS[cell].init(rngs.params(), *pair) for pair in pairwise(sizes)]
         self.cell, self.classes = cell, classes
         self.layers = nnx.data(jax.tree.map(nnx.Param, stack))
         self.head = nnx.Linear(units, classes, rngs=rngs)
@@ -63,19 +57,10 @@ class CharRNN(nnx.Module):
 
     def read(self, carry: Any, ids: jax.Array) -> tuple[Any, jax.Array]:
         """The state after some characters `(batch, length)`, and the logits."""
-        _, layer = CELLS[self.cell]
+        layer = CELLS[self.cell].layer
         x = jax.nn.one_hot(ids, self.classes)
         carry, h = F.stacked(layer, values(self.layers), x, initial_state=carry)
         return list(carry), self.head(h)
-
-
-def is_variable(node: Any) -> bool:
-    return isinstance(node, nnx.Variable)
-
-
-def values(tree: Any) -> Any:
-    """The arrays of a tree of variables."""
-    return jax.tree.map(lambda variable: variable[...], tree, is_leaf=is_variable)
 
 
 @nnx.jit

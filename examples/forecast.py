@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import optax
 import tyro
-from char_model import CELLS, values
+from cells import CELLS, values
 from flax import nnx
 from plots import plt, save_curves, save_figure
 from runs import environment, prepare, write_json
@@ -72,7 +72,7 @@ class Forecaster(nnx.Module):
     """A recurrent layer whose last output tells the coming hours."""
 
     def __init__(self, config: Config, inputs: int, *, rngs: nnx.Rngs):
-        init, self.layer = CELLS[config.cell]
+        init, self.layer, _ = CELLS[config.cell]
         params = init(rngs.params(), inputs, config.units)
         self.params = nnx.data(jax.tree.map(nnx.Param, params))
         self.head = nnx.Linear(config.units, config.horizon, rngs=rngs)

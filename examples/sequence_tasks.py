@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from cells import CELLS
 from plots import plt, save_figure
 from runs import environment, prepare, write_json
 from steps import run_steps
@@ -28,11 +29,6 @@ from tasks import Task, adding, copying, digits
 from jaxnets import functional as F
 
 WRITTEN = ("metrics.json", "losses.png", "gradients.png")
-CELLS = {
-    "rnn": (F.init_rnn, F.rnn, F.rnn_cell),
-    "lstm": (F.init_lstm, F.lstm, F.lstm_cell),
-    "gru": (F.init_gru, F.gru, F.gru_cell),
-}
 
 
 @dataclass(frozen=True)
@@ -85,8 +81,7 @@ def make_task(config: Config) -> Task:
 def init(key: jax.Array, cell: str, task: Task, config: Config) -> dict[str, Any]:
     """Parameters of one recurrent layer and the layer that reads its outputs."""
     layer, head = jax.random.split(key)
-    make, _, _ = CELLS[cell]
-    params = make(layer, task.features, config.units)
+    params = CELLS[cell].init(layer, task.features, config.units)
     if config.chrono and cell != "rnn":
         params = params._replace(bias=chrono_bias(layer, cell, task, config.units))
     kernel = jax.nn.initializers.glorot_uniform()(head, (config.units, task.outputs))
@@ -123,8 +118,8 @@ def variants(cell: str, params: Any, config: Config) -> dict[str, Any]:
 
 def apply(cell: str, params: Any, xs: jax.Array) -> jax.Array:
     """Outputs `(batch, time, outputs)`."""
-    _, layer, _ = CELLS[cell]
-    return F.dense(layer(params["layer"], xs)[1], *params["head"])
+    _, h = CELLS[cell].layer(params["layer"], xs)
+    return F.dense(h, *params["head"])
 
 
 def gradient_by_step(
@@ -135,7 +130,6 @@ def gradient_by_step(
     A zero is added to the state after every step; the gradient with respect to that
     zero is the total derivative, through all that follows.
     """
-    _, _, step = CELLS[cell]
     batch, units = xs.shape[0], params["head"][0].shape[0]
     h = jnp.zeros((batch, units))
     start = F.LSTMState(h, h) if cell == "lstm" else h
@@ -143,7 +137,7 @@ def gradient_by_step(
     def loss(zeros: Any) -> jax.Array:
         def moved(state: Any, inputs: Any) -> Any:
             x, zero = inputs
-            state, _ = step(params["layer"], state, x)
+            state, _ = CELLS[cell].step(params["layer"], state, x)
             state = jax.tree.map(jnp.add, state, zero)
             return state, state.h if cell == "lstm" else state
 
