@@ -10,6 +10,11 @@ often, and exact resume, state and place in the text included.
     python examples/char_rnn.py --data-dir DIR --batch-size 32 --epochs 10
                                                            # Tiny Shakespeare
     python examples/char_rnn.py --run-dir runs/a --resume  # go on where it ended
+
+Expected on 2 CPU cores, shared with others: its own source: about 2.1 nats a character
+in half a minute, and text that looks like Python. Tiny Shakespeare, LSTM 1 x 256: 1.575
+nats (2.27 bits) a character on the last tenth after 10 passes, 4900 steps, in 19
+minutes; below 1.75 after 3 of them, 1470 steps, in 6.5 minutes.
 """
 
 import time

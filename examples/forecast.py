@@ -8,6 +8,10 @@ hour.
 
     python examples/forecast.py
     python examples/forecast.py --cell gru --context 48
+
+Expected on 2 CPU cores, seed 0: root mean squared error over the next 24 hours: LSTM
+1.77 °C, best possible 1.74, yesterday 2.45, season and hour 3.11, persistence 4.56, in
+less than a minute.
 """
 
 import time

@@ -8,6 +8,12 @@ the past, nothing can be learnt from there; where it grows, clipping is what sav
     python examples/sequence_tasks.py                        # adding, 200 steps
     python examples/sequence_tasks.py --task copy --length 50
     python examples/sequence_tasks.py --task digits          # --pixelwise: harder
+
+Expected on 2 CPU cores, seed 0: adding, 2000 steps: mean squared error LSTM 0.0003 and
+GRU 0.0004, in 1 to 2 minutes each; RNN 0.167, as without memory. Copy after 50 steps
+(--steps 6000 --units 128 --learning-rate 3e-3, up to 5 minutes each): RNN 97 % of the
+symbols, GRU 84 %, LSTM 73 %: an orthogonal kernel that turns the state and forgets
+nothing is made for this. Digits by rows: RNN 0.97, LSTM 0.96, GRU 0.97 right.
 """
 
 import time

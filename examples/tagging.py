@@ -8,6 +8,9 @@ linear output adds up what either direction says, and "both together" is no such
 peepholes as theirs, gets all of them.
 
     python examples/tagging.py
+
+Expected on 2 CPU cores: 100 % of the words that each network can know, 50 % of the
+others (they are a throw of a coin), in 10 s (one direction) to a minute (both, deep).
 """
 
 import time
@@ -148,7 +151,7 @@ def save_table(results: dict[str, Any], path: Path) -> None:
     for (row, column), value in np.ndenumerate(table):
         colour = "white" if value > 0.9 else "black"
         panel.text(column, row, f"{value:.1%}", ha="center", va="center", color=colour)
-    causes = {"plain": "the word", "left": "what is left", "right": "what is right"}
+    causes = {"plain": "the word", "left": "left of it", "right": "right of it"}
     panel.set_xticks(range(len(CLASSES)), [causes.get(name, name) for name in CLASSES])
     panel.set_yticks(range(len(results)), list(results))
     panel.set_title("words tagged right, by what decides their tag")

@@ -20,7 +20,7 @@ from tests.helpers import assert_close
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ("char_rnn", "sequence_tasks", "forecast", "tagging")
-# Small enough for seconds; 500 steps, checkpoints where passes neither begin nor end.
+# Small enough for seconds; 206 steps, checkpoints where passes neither begin nor end.
 JOB = """
 import os, signal, sys
 from pathlib import Path
@@ -37,8 +37,8 @@ def on_sync(self, trainer, step, logs):
 
 char_rnn.Sample.on_sync = on_sync
 char_rnn.main(char_rnn.Config(
-    text=run_dir.parent / "text", cell="lstm", units=16, layers=2, run_dir=run_dir,
-    resume=resume, epochs=5, batch_size=4, length=16, checkpoint_every=40,
+    text=run_dir.parent / "text", cell="lstm", units=16, run_dir=run_dir,
+    resume=resume, epochs=2, batch_size=4, length=16, checkpoint_every=40,
     sample_every=50, sample_length=40, patience=9,
 ))
 """
