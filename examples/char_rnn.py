@@ -180,9 +180,16 @@ def read_input(config: Config) -> str:
 
 def main(config: Config) -> dict[str, Any]:
     """Train, validate, sample, save and draw; returns what metrics.json holds."""
+    if config.temperature <= 0:
+        raise ValueError(f"--temperature must be above 0; got {config.temperature}")
     text = read_input(config)
     vocabulary = data.Vocabulary.of(text)
     ids, tail = data.split_validation(vocabulary.encode(text), config.validation_split)
+    if len(tail) < 2:
+        raise ValueError(
+            f"--validation-split {config.validation_split} of {len(text)} characters "
+            f"leaves {len(tail)} to validate on, and 2 are needed"
+        )
     batches = data.StreamBatches(
         ids, batch_size=config.batch_size, length=config.length
     )

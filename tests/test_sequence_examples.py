@@ -165,6 +165,7 @@ def test_char_rnn_killed_and_resumed_gives_the_same_bits(tmp_path):
         (b"", "it is empty"),
         (b"aaaa", "at least two characters"),
         (b"ab\xff\xfe" * 99, "must be UTF-8; byte 2 is 0xff"),
+        (b"ab" * 4, r"--validation-split 0\.1 of 8 characters leaves 1"),
         (b"ab" * 99, r"one batch needs batch_size · length \+ 1 = 513 ids; got 178"),
     ],
 )
@@ -178,6 +179,8 @@ def test_char_rnn_says_what_is_wrong_with_a_text(example, tmp_path, content, mes
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="--text and --data-dir exclude each other"):
         char_rnn.main(replace(config, data_dir=tmp_path))
+    with pytest.raises(ValueError, match="--temperature must be above 0; got 0"):
+        char_rnn.main(replace(config, temperature=0.0))
 
 
 @pytest.mark.slow

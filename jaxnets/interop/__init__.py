@@ -1,7 +1,8 @@
 """Weights from and to other libraries, as plain arrays: none of them is imported.
 
 What goes in and out are NumPy arrays under the other library's names. Every name and
-shape is checked, and what would be lost is an error.
+shape is checked, and what would be lost is an error. Weights keep their dtype; float64
+needs `jax_enable_x64`, without which JAX rounds it to float32.
 """
 
 from jaxnets.interop._recurrent_flax import recurrent_from_flax as recurrent_from_flax
