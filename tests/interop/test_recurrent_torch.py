@@ -1,4 +1,4 @@
-"""Errors of the conversion from and to torch's weights; the values are in tests/parity."""
+"""Errors of the conversion from and to torch; the values are in tests/parity."""
 
 import numpy as np
 import pytest
