@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -14,10 +15,23 @@ from matplotlib.ticker import MaxNLocator
 from jaxnets.train import History
 
 
-def save_curves(history: History, path: Path, *, metric: str = "acc") -> None:
-    """Loss and a metric by epoch, of training and validation."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for panel, name in zip(panels, ("loss", metric), strict=True):
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure and let go of it."""
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def save_curves(history: History, path: Path, *, metric: str | None = "acc") -> None:
+    """Loss, and a metric unless it is None, by epoch, of training and validation."""
+    names = ["loss"] if metric is None else ["loss", metric]
+    figure, panels = plt.subplots(
+        1,
+        len(names),
+        figsize=(4.5 * len(names), 3.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    for panel, name in zip(panels[0], names, strict=True):
         for prefix, label in (("", "training"), ("val_", "validation")):
             if prefix + name in history:
                 values = history[prefix + name]
@@ -27,8 +41,7 @@ def save_curves(history: History, path: Path, *, metric: str = "acc") -> None:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
         panel.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def save_confusion_matrix(
@@ -58,8 +71,7 @@ def save_confusion_matrix(
     panel.set_xlabel("predicted")
     panel.set_ylabel("true")
     panel.set_title(f"{matrix.trace() / max(matrix.sum(), 1):.2%} right")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def save_worst_mistakes(
@@ -93,5 +105,4 @@ def save_worst_mistakes(
         panel.imshow(images[i].squeeze(), cmap="gray", vmin=0, vmax=1)
         names = f"{class_names[labels[i]]} → {class_names[guessed[i]]}"
         panel.set_title(f"{names}\n{chance[i, guessed[i]]:.0%}", size=8)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -11,6 +11,8 @@ from jaxnets import functional as F
 from tests.case_kinds import IMAGE, Case, function, module, normal, with_key
 from tests.cases_blocks import BLOCK_CASES
 from tests.cases_conv import CONV_CASES
+from tests.cases_recurrent import RECURRENT_CASES
+from tests.cases_text import TEXT_CASES
 
 DISTINCT = 4 * 6 * 5 * 4
 
@@ -41,6 +43,8 @@ POOL = {"strides": (1, 2), "padding": "SAME"}
 CASES = [
     *BLOCK_CASES,
     *CONV_CASES,
+    *RECURRENT_CASES,
+    *TEXT_CASES,
     function("max_pool", "2x2", distinct, sizes=((2, 2),)),
     function("max_pool", "overlapping", distinct, sizes=((3, 2),), dilation=2, **POOL),
     function("max_pool", "wide", distinct, sizes=((6, 1),), padding="FULL", strides=1),

@@ -1,4 +1,4 @@
-"""The dependency rule: functional ← nn ← models; data and train stand beside them."""
+"""The dependency rule: functional ← nn ← models; data, train, interop stand beside."""
 
 import ast
 import subprocess
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "models": {"functional", "nn"},
     "data": {"functional"},
     "train": {"functional", "nn", "data"},
+    "interop": {"functional"},
 }
 FLAX_ROOMS = {"nn", "models", "train"}
 

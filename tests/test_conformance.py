@@ -20,7 +20,7 @@ from tests.case_kinds import Case
 from tests.cases import CASES
 from tests.helpers import assert_close
 
-ROOMS = ("functional", "nn", "models", "data", "train")
+ROOMS = ("functional", "nn", "models", "data", "train", "interop")
 
 # Public names that are not functions from arrays to arrays: what they are instead.
 # Their tests stand in the folder of their room.
@@ -43,6 +43,19 @@ NO_ARRAYS = {
     "functional.tune_conv": "runs on the host",
     "functional.use_plans": "reads a file",
     "functional.pool_output_shape": "integers only",
+    **{
+        f"functional.{name}": "a container, in the rows of recurrence"
+        for name in (
+            "ConvLSTMParams GRUParams LSTMNorm LSTMParams LSTMState MGUParams RNNParams"
+        ).split()
+    },
+    **{
+        f"functional.{name}": "makes arrays, from sizes or for a sequence"
+        for name in (
+            "init_conv_lstm init_gru init_lstm init_mgu init_rnn zero_state"
+        ).split()
+    },
+    "functional.truncated_bptt": "its gradients are cut on purpose",
     "nn.ActivityPenalty": "a kind of variable",
     "nn.annotate": "sets metadata of a variable",
     "nn.constrain": "makes an optimizer",
@@ -62,8 +75,15 @@ NO_ARRAYS = {
         for name in (
             "Dataset DownloadError Split batch_indices batches class_names epoch_order "
             "load load_raw prefetch process_slice split_validation steps_per_epoch "
-            "scale_images to_binary to_grayscale to_rgb"
+            "scale_images to_binary to_grayscale to_rgb "
+            "StreamBatches Vocabulary encode_file load_text read_text "
+            "vocabulary_of_file"
         ).split()
+    },
+    **{
+        f"interop.recurrent_{way}_{peer}": "runs on the host"
+        for way in ("from", "to")
+        for peer in ("torch", "keras", "flax")
     },
     **{
         f"train.{name}": "runs or describes a training"

@@ -16,7 +16,13 @@ from jaxnets.data._load import Split as Split
 from jaxnets.data._load import class_names as class_names
 from jaxnets.data._load import load as load
 from jaxnets.data._load import load_raw as load_raw
+from jaxnets.data._load_text import load_text as load_text
 from jaxnets.data._order import batch_indices as batch_indices
 from jaxnets.data._order import epoch_order as epoch_order
 from jaxnets.data._order import steps_per_epoch as steps_per_epoch
 from jaxnets.data._prefetch import prefetch as prefetch
+from jaxnets.data._streams import StreamBatches as StreamBatches
+from jaxnets.data._text import encode_file as encode_file
+from jaxnets.data._text import read_text as read_text
+from jaxnets.data._text import vocabulary_of_file as vocabulary_of_file
+from jaxnets.data._vocabulary import Vocabulary as Vocabulary

@@ -100,6 +100,18 @@ REMOTE_FILES: dict[str, tuple[RemoteFile, ...]] = {
     ),
 }
 
+# Computed from the file itself.
+TEXT_FILES = {
+    "tinyshakespeare": RemoteFile(
+        "input.txt",
+        (
+            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
+        ),
+        1_115_394,
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+}
+
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "mnist": tuple("0123456789"),

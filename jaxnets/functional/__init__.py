@@ -76,6 +76,34 @@ from jaxnets.functional._pool_global import global_sum_pool as global_sum_pool
 from jaxnets.functional._pool_adaptive import adaptive_avg_pool as adaptive_avg_pool
 from jaxnets.functional._pool_adaptive import adaptive_max_pool as adaptive_max_pool
 
+# Recurrence
+from jaxnets.functional._rnn import rnn as rnn
+from jaxnets.functional._lstm import lstm as lstm
+from jaxnets.functional._gru import gru as gru
+from jaxnets.functional._recurrent import recurrent as recurrent
+from jaxnets.functional._bidirectional import bidirectional as bidirectional
+from jaxnets.functional._bidirectional import stacked as stacked
+from jaxnets.functional._truncated_bptt import truncated_bptt as truncated_bptt
+from jaxnets.functional._cells import rnn_cell as rnn_cell
+from jaxnets.functional._cells import lstm_cell as lstm_cell
+from jaxnets.functional._cells import gru_cell as gru_cell
+from jaxnets.functional._cells import mgu_cell as mgu_cell
+from jaxnets.functional._conv_lstm import conv_lstm_cell as conv_lstm_cell
+from jaxnets.functional._cells import gate as gate
+from jaxnets.functional._recurrent_steps import zero_state as zero_state
+from jaxnets.functional._recurrent_params import ConvLSTMParams as ConvLSTMParams
+from jaxnets.functional._recurrent_params import GRUParams as GRUParams
+from jaxnets.functional._recurrent_params import LSTMNorm as LSTMNorm
+from jaxnets.functional._recurrent_params import LSTMParams as LSTMParams
+from jaxnets.functional._recurrent_params import LSTMState as LSTMState
+from jaxnets.functional._recurrent_params import MGUParams as MGUParams
+from jaxnets.functional._recurrent_params import RNNParams as RNNParams
+from jaxnets.functional._recurrent_init import init_conv_lstm as init_conv_lstm
+from jaxnets.functional._recurrent_init import init_gru as init_gru
+from jaxnets.functional._recurrent_init import init_lstm as init_lstm
+from jaxnets.functional._recurrent_init import init_mgu as init_mgu
+from jaxnets.functional._recurrent_init import init_rnn as init_rnn
+
 # Dense layers and dropout
 from jaxnets.functional._dense import dense as dense
 from jaxnets.functional._dropout import dropout as dropout
@@ -94,6 +122,13 @@ from jaxnets.functional._normalize import layer_norm as layer_norm
 from jaxnets.functional._normalize import rms_norm as rms_norm
 from jaxnets.functional._local_response_norm import (
     local_response_norm as local_response_norm,
+)
+
+# Losses of sequences
+from jaxnets.functional._sequence_loss import bits_per_character as bits_per_character
+from jaxnets.functional._sequence_loss import perplexity as perplexity
+from jaxnets.functional._sequence_loss import (
+    sequence_cross_entropy as sequence_cross_entropy,
 )
 
 # Penalties and constraints on parameters

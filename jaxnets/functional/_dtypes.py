@@ -16,9 +16,11 @@ def wide_dtype(dtype: Any) -> Any:
     return jnp.dtype(jnp.float32 if short else dtype)
 
 
-def widen(function: str, x: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def widen(
+    function: str, x: ArrayLike, *, name: str = "x"
+) -> tuple[jax.Array, jax.Array]:
     """The array, and the array in its wide dtype; raise unless it is floating."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"{function}: x must be floating; got {x.dtype}")
+        raise TypeError(f"{function}: {name} must be floating; got {x.dtype}")
     return x, x.astype(wide_dtype(x.dtype))

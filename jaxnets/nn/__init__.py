@@ -20,6 +20,15 @@ from jaxnets.nn._residual import ResidualBlock as ResidualBlock
 from jaxnets.nn._conv_block import SqueezeExcitation as SqueezeExcitation
 
 # Layers without parameters
+# Recurrent layers
+from jaxnets.nn._recurrent import RNN as RNN
+from jaxnets.nn._recurrent import LSTM as LSTM
+from jaxnets.nn._recurrent import GRU as GRU
+from jaxnets.nn._recurrent_stack import Bidirectional as Bidirectional
+from jaxnets.nn._recurrent_stack import StackedRNN as StackedRNN
+from jaxnets.nn._recurrent_stack import ConvLSTM as ConvLSTM
+
+# Layers without
 from jaxnets.nn._pool_global import AdaptiveAvgPool as AdaptiveAvgPool
 from jaxnets.nn._pool_global import AdaptiveMaxPool as AdaptiveMaxPool
 from jaxnets.nn._pool import AvgPool as AvgPool

@@ -1,6 +1,6 @@
 """Where the batches come from: arrays in memory, or any iterable of batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -78,7 +78,16 @@ class IterableSource:
             self.steps = len(iterable)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The items of one pass; the first `start` are taken and left aside."""
+        """The items of one pass; the first `start` are taken and left aside.
+
+        Nothing is taken in vain of what can be indexed, such as a list.
+        """
+        if isinstance(self.iterable, Sequence):
+            if start and not self.width:
+                self._batch(self.iterable[0])
+            for number in range(start, len(self.iterable)):
+                yield self._batch(self.iterable[number])
+            return
         for number, item in enumerate(self.iterable):
             batch = self._batch(item)
             if number >= start:
