@@ -111,6 +111,7 @@ def test_agrees_with_torch(kind, bidirectional, algorithm, compiled):
             assert_close(own.bias, want, tol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_projection():
     theirs = made("lstm", False, 0, proj_size=2)
     xs = np.random.default_rng(0).normal(size=(BATCH, STEPS, IN)).astype(np.float32)
