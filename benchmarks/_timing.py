@@ -56,9 +56,10 @@ class Report:
         part: str,
         contestants: Mapping[str, Callable[[], Any]],
         rounds: int,
+        pause: float = 0.0,
     ) -> Row:
         """Run the contestants in turn; the first is ours, the others are its peers."""
-        row = Row(case, part, rounds, take_turns(contestants, rounds))
+        row = Row(case, part, rounds, take_turns(contestants, rounds, pause))
         self.rows.append(row)
         print("\n".join(markdown_lines(row)), flush=True)
         return row
@@ -80,9 +81,13 @@ class Report:
 
 
 def take_turns(
-    contestants: Mapping[str, Callable[[], Any]], rounds: int
+    contestants: Mapping[str, Callable[[], Any]], rounds: int, pause: float = 0.0
 ) -> list[Timing]:
-    """Time every contestant once a round, in an order that rotates by round."""
+    """Time every contestant once a round, in an order that rotates by round.
+
+    A `pause` in seconds before each call lets threads come to rest that another
+    library left spinning.
+    """
     names = list(contestants)
     first = {name: _milliseconds(contestants[name]) for name in names}
     for name in names:
@@ -91,6 +96,7 @@ def take_turns(
     for i in range(rounds):
         start = i % len(names)
         for name in names[start:] + names[:start]:
+            time.sleep(pause)
             times[name].append(_milliseconds(contestants[name]))
     ours = times[names[0]]
     return [

@@ -216,7 +216,7 @@ def test_other_messages():
         F.bidirectional(F.rnn, (RNN, RNN), XS, reverse=True)
     with pytest.raises(ValueError, match="one or more layers"):
         F.stacked(F.rnn, [], XS)
-    with pytest.raises(ValueError, match="keep_prob=.* needs a dropout_key"):
+    with pytest.raises(ValueError, match="needs a dropout_key"):
         F.stacked(F.rnn, [RNN], XS, keep_prob=0.5)
     wide = F.init_rnn(jax.random.key(0), 4, 5)
     with pytest.raises(ValueError, match="residual needs layers of one size"):
