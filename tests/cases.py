@@ -10,6 +10,7 @@ from jaxnets import data, nn
 from jaxnets import functional as F
 from tests.case_kinds import IMAGE, Case, function, module, normal, with_key
 from tests.cases_conv import CONV_CASES
+from tests.cases_spatial import SPATIAL_CASES
 
 DISTINCT = 4 * 6 * 5 * 4
 
@@ -39,6 +40,7 @@ POOL = {"strides": (1, 2), "padding": "SAME"}
 
 CASES = [
     *CONV_CASES,
+    *SPATIAL_CASES,
     function("max_pool", "2x2", distinct, sizes=((2, 2),)),
     function("max_pool", "overlapping", distinct, sizes=((3, 2),), dilation=2, **POOL),
     function("max_pool", "wide", distinct, sizes=((6, 1),), padding="FULL", strides=1),

@@ -76,6 +76,19 @@ from jaxnets.functional._pool_global import global_sum_pool as global_sum_pool
 from jaxnets.functional._pool_adaptive import adaptive_avg_pool as adaptive_avg_pool
 from jaxnets.functional._pool_adaptive import adaptive_max_pool as adaptive_max_pool
 
+# Spatial transforms
+from jaxnets.functional._affine_matrices import inverse_affine as inverse_affine
+from jaxnets.functional._affine_matrices import rotation as rotation
+from jaxnets.functional._affine_matrices import scaling as scaling
+from jaxnets.functional._affine_matrices import shear as shear
+from jaxnets.functional._affine_matrices import translation as translation
+from jaxnets.functional._grid_sample import grid_sample as grid_sample
+from jaxnets.functional._grids import affine_grid as affine_grid
+from jaxnets.functional._grids import projective_grid as projective_grid
+from jaxnets.functional._grids import thin_plate_spline_grid as thin_plate_spline_grid
+from jaxnets.functional._spatial_transform import spatial_transform as spatial_transform
+from jaxnets.functional._spatial_transform import warp_affine as warp_affine
+
 # Dense layers and dropout
 from jaxnets.functional._dense import dense as dense
 from jaxnets.functional._dropout import dropout as dropout
