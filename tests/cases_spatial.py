@@ -1,9 +1,12 @@
 """Rows of the table of cases for grids, sampling and spatial transformers."""
 
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from jaxnets import functional as F
-from tests.case_kinds import IMAGE, Case, function, normal
+from jaxnets import nn
+from tests.case_kinds import IMAGE, Case, function, module, normal
 
 
 def near_identity(rows: int, columns: int, batch: tuple[int, ...] = (4,)):
@@ -30,6 +33,16 @@ def uniform(*shape: int):
         return ((steps + 0.5) / 8 + rng.uniform(-0.02, 0.02, shape)).astype(np.float32)
 
     return draw
+
+
+def moved(transformer: nn.SpatialTransformer) -> nn.SpatialTransformer:
+    """Off the identity, where every place lies on a cell's centre and slopes jump."""
+    last = transformer.last
+    last.kernel[...] = 0.01 * jnp.sin(jnp.arange(last.kernel.size)).reshape(
+        last.kernel.shape
+    )
+    last.bias[...] = 0.9 * last.bias[...] + 0.03
+    return transformer
 
 
 VOLUME = (4, 4, 4, 8, 2)
@@ -107,5 +120,23 @@ SPATIAL_CASES = [
     function("scaling", "3-D", normal((4, 3))),
     function("shear", "2-D", normal((4,))),
     function("inverse_affine", "2-D", lambda rng: (near_identity(2, 3)(rng),)),
+    *(
+        module(
+            transform,
+            lambda rngs, transform=transform: moved(
+                nn.SpatialTransformer(
+                    nnx.Sequential(nn.Flatten(), nn.Dense(120, 6, rngs=rngs), jnp.tanh),
+                    6,
+                    transform=transform,
+                    output_size=(3, 4),
+                    rngs=rngs,
+                )
+            ),
+            6,
+            5,
+            4,
+        )
+        for transform in ("affine", "tps")
+    ),
     function("inverse_affine", "3-D", lambda rng: (near_identity(4, 4)(rng),)),
 ]

@@ -19,13 +19,14 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from jaxnets.functional import _sample_loops
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 
 
-def sample(x: jax.Array, weights: jax.Array, start: jax.Array) -> jax.Array:
+def sample(x: ArrayLike, weights: ArrayLike, start: ArrayLike) -> jax.Array:
     """Weighted windows: `(batch, places, channels)`.
 
     Args:
@@ -37,14 +38,14 @@ def sample(x: jax.Array, weights: jax.Array, start: jax.Array) -> jax.Array:
 
 
 def image_grad(
-    g: jax.Array, weights: jax.Array, start: jax.Array, spatial: tuple[int, ...]
+    g: ArrayLike, weights: ArrayLike, start: ArrayLike, spatial: tuple[int, ...]
 ) -> jax.Array:
     """The transpose of `sample` in x: `(batch, *spatial, channels)`."""
     return _image_grad_p.bind(*_vary_alike(g, weights, start), spatial=spatial)
 
 
 def weights_grad(
-    x: jax.Array, g: jax.Array, start: jax.Array, window: tuple[int, ...]
+    x: ArrayLike, g: ArrayLike, start: ArrayLike, window: tuple[int, ...]
 ) -> jax.Array:
     """The transpose of `sample` in the weights: `(batch, *window, places)`."""
     return _weights_grad_p.bind(*_vary_alike(x, g, start), window=window)
@@ -61,7 +62,8 @@ def _vary_alike(*arrays: Any) -> list:
 
 
 def _run_sample(x, weights, start, *, on_cpu):
-    return _sample_loops.sample(x, weights, start, on_cpu=on_cpu)
+    del on_cpu  # one algorithm for all
+    return _sample_loops.sample(x, weights, start)
 
 
 def _run_image_grad(g, weights, start, *, spatial, on_cpu):
@@ -83,7 +85,8 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...]):
         mesh = jax.sharding.get_abstract_mesh()
         if not mesh.explicit_axes:
             return run(*arrays, **params)
-        ndim = jax.eval_shape(partial(run, **params), *arrays).ndim
+        plain = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
+        ndim = jax.eval_shape(partial(run, **params), *plain).ndim
         out = _result_spec(ndim, map(jax.typeof, arrays))
         auto = jax.sharding.auto_axes(axes=mesh.explicit_axes, out_sharding=out)
         return auto(partial(run, **params))(*arrays)
@@ -123,7 +126,7 @@ _weights_grad_p = _primitive(
 )
 
 
-def _cut_like(cotangent: jax.Array, operand: Any) -> jax.Array:
+def _cut_like(cotangent: ArrayLike, operand: Any) -> jax.Array:
     """The cotangent cut over an explicit mesh as its operand is, if that is."""
     sharding = operand.aval.sharding
     if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
@@ -191,9 +194,9 @@ def _batch_rule(primitive: Primitive) -> Callable:
                 array = jnp.broadcast_to(array[None], (size, *array.shape))
             else:
                 array = jnp.moveaxis(array, mapped, 0)
-            joined.append(array.reshape(-1, *array.shape[2:]))
+            joined.append(array.reshape(size * array.shape[1], *array.shape[2:]))
         y = primitive.bind(*joined, **params)
-        return y.reshape(size, -1, *y.shape[1:]), 0
+        return y.reshape(size, array.shape[1], *y.shape[1:]), 0
 
     return rule
 
