@@ -29,7 +29,6 @@ from flax import nnx
 from spatial_plots import save_alignment, save_animation, save_robustness
 
 from jaxnets import data, nn, train
-from jaxnets import functional as F
 
 ModelName = Literal["cnn", "cnn_stride", "st_cnn", "fcn", "st_fcn"]
 AMOUNTS = {
@@ -112,7 +111,7 @@ def make_network(
     layers += [
         nn.MaxPool((2, 2), padding="SAME"),
         nn.Flatten(),
-        nn.Dense(-((-size // 2) ** 2) * 32, hidden, activation=jax.nn.relu, rngs=rngs),
+        nn.Dense((-(-size // 2)) ** 2 * 32, hidden, activation=jax.nn.relu, rngs=rngs),
     ]
     return nnx.Sequential(*layers, nn.Dense(hidden, 10, rngs=rngs))
 
@@ -160,17 +159,11 @@ def fit_hidden(name: str, size: int, config: Config) -> int:
 def load(config: Config) -> tuple[tuple, tuple]:
     """Images `(n, 28, 28, 1)` and labels, of training and test."""
     splits = data.load(config.dataset, data_dir=config.data_dir)
-    identity = np.eye(2, 3, dtype=np.float32)
     sizes = (None, config.test_size)
     result = []
     for (x, y), most in zip(splits, sizes, strict=True):
         x, y = x[:most], y[:most]
-        if x.shape[1] != 28:
-            # Digits of 8x8 become strokes about as thick as those of MNIST.
-            x = F.spatial_transform(
-                x, 1.15 * identity, output_size=(28, 28), mode="bicubic"
-            )
-        result.append((jnp.clip(jnp.asarray(x, jnp.float32), 0, 1), jnp.asarray(y)))
+        result.append((jnp.asarray(x), jnp.asarray(y)))
     return result[0], result[1]
 
 
