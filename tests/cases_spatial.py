@@ -37,11 +37,10 @@ def uniform(*shape: int):
 
 def moved(transformer: nn.SpatialTransformer) -> nn.SpatialTransformer:
     """Off the identity, where every place lies on a cell's centre and slopes jump."""
-    last = transformer.last
-    last.kernel[...] = 0.01 * jnp.sin(jnp.arange(last.kernel.size)).reshape(
-        last.kernel.shape
-    )
-    last.bias[...] = 0.9 * last.bias[...] + 0.03
+    kernel, bias = transformer.last.kernel, transformer.last.bias
+    waves = 0.01 * np.sin(np.arange(kernel.size)).reshape(kernel.shape)
+    kernel[...] = jnp.asarray(waves, kernel.dtype)
+    bias[...] = 0.9 * bias[...] + 0.03
     return transformer
 
 

@@ -123,6 +123,7 @@ def test_nan_reads_as_minus_one(mode, padding_mode):
     assert_close(grid_sample(x, grid, **options), expected.movedim(1, -1).numpy())
 
 
+@pytest.mark.filterwarnings("ignore:Since version 1.3.0, affine_grid:UserWarning")
 @pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize("sizes", [(4, 5), (1, 3), (2, 3, 4), (3, 1, 1)])
 @pytest.mark.parametrize("dtype", TOLERANCE)
