@@ -38,6 +38,7 @@ def uniform(*shape: int):
 def moved(transformer: nn.SpatialTransformer) -> nn.SpatialTransformer:
     """Off the identity, where every place lies on a cell's centre and slopes jump."""
     kernel, bias = transformer.last.kernel, transformer.last.bias
+    assert bias is not None
     waves = 0.01 * np.sin(np.arange(kernel.size)).reshape(kernel.shape)
     kernel[...] = jnp.asarray(waves, kernel.dtype)
     bias[...] = 0.9 * bias[...] + 0.03

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integers, check_min_rank
@@ -232,7 +233,7 @@ def _control_points(
     name: str, control_points: ArrayLike | None, points: int, rank: int
 ) -> np.ndarray:
     if control_points is not None:
-        if isinstance(control_points, jax.core.Tracer):
+        if isinstance(control_points, Tracer):
             raise ValueError(
                 f"{name}: control_points must be known when the function is traced "
                 "(pass them as a NumPy array, not through jit)"

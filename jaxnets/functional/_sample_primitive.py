@@ -126,7 +126,7 @@ _weights_grad_p = _primitive(
 )
 
 
-def _cut_like(cotangent: ArrayLike, operand: Any) -> jax.Array:
+def _cut_like(cotangent: Any, operand: Any) -> Any:
     """The cotangent cut over an explicit mesh as its operand is, if that is."""
     sharding = operand.aval.sharding
     if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
@@ -188,15 +188,16 @@ def _batch_rule(primitive: Primitive) -> Callable:
         size = next(
             a.shape[d] for a, d in zip(arrays, dims, strict=True) if d is not None
         )
-        joined = []
-        for array, mapped in zip(arrays, dims, strict=True):
-            if mapped is None:
-                array = jnp.broadcast_to(array[None], (size, *array.shape))
-            else:
-                array = jnp.moveaxis(array, mapped, 0)
-            joined.append(array.reshape(size * array.shape[1], *array.shape[2:]))
+        every = [
+            jnp.broadcast_to(array[None], (size, *array.shape))
+            if mapped is None
+            else jnp.moveaxis(array, mapped, 0)
+            for array, mapped in zip(arrays, dims, strict=True)
+        ]
+        batch = every[0].shape[1]
+        joined = [array.reshape(size * batch, *array.shape[2:]) for array in every]
         y = primitive.bind(*joined, **params)
-        return y.reshape(size, array.shape[1], *y.shape[1:]), 0
+        return y.reshape(size, batch, *y.shape[1:]), 0
 
     return rule
 

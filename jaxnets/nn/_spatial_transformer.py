@@ -96,11 +96,9 @@ class SpatialTransformer(nnx.Module):
         self.output_size = sizes
         self.control_points = control_points
         self.samples = samples
-        self.sampling = (
-            ("mode", mode),
-            ("padding_mode", padding_mode),
-            ("align_corners", align_corners),
-        )
+        self.mode = mode
+        self.padding_mode = padding_mode
+        self.align_corners = align_corners
         identity = self._identity()
         self.last = Dense(
             in_features,
@@ -122,19 +120,26 @@ class SpatialTransformer(nnx.Module):
         """
         x = jnp.asarray(x)
         theta = self.theta(x)
-        options = dict(self.sampling)
         if self.transform != "tps":
             return spatial_transform(
                 x,
                 theta,
                 output_size=self.output_size,
+                mode=self.mode,
+                padding_mode=self.padding_mode,
+                align_corners=self.align_corners,
                 samples=self.samples,
-                **options,
             )
         grid = thin_plate_spline_grid(
-            theta, self.output_size, align_corners=options["align_corners"]
+            theta, self.output_size, align_corners=self.align_corners
         )
-        return grid_sample(x, grid, **options)
+        return grid_sample(
+            x,
+            grid,
+            mode=self.mode,
+            padding_mode=self.padding_mode,
+            align_corners=self.align_corners,
+        )
 
     def theta(self, x: ArrayLike) -> jax.Array:
         """The map found in x.

@@ -153,7 +153,7 @@ def test_values(call, message):
             "affine_grid: theta must be floating; got int32",
         ),
         (
-            lambda: F.affine_grid(THETA, 3),
+            lambda: F.affine_grid(THETA, 3),  # pyright: ignore
             "affine_grid: output_size must be a sequence of integers; got 3",
         ),
         (

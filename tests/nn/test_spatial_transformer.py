@@ -36,12 +36,12 @@ def test_it_starts_as_the_identity(transform, shape, rng):
 def test_theta_of_every_transform(rng):
     x = rng.normal(size=(2, 4, 4, 1)).astype(np.float32)
     attention = make("attention", (4, 4, 1))
-    attention.last.bias[...] = jnp.asarray([0.5, 0.1, -0.2])
+    attention.last.bias = nnx.Param(jnp.asarray([0.5, 0.1, -0.2]))
     expected = np.asarray([[0.5, 0, 0.1], [0, 0.5, -0.2]], np.float32)
     assert_close(attention.theta(x), np.stack([expected] * 2))
     assert_close(attention(x), F.spatial_transform(x, np.stack([expected] * 2)))
     move = make("translation", (4, 4, 1))
-    move.last.bias[...] = jnp.asarray([0.1, -0.2])
+    move.last.bias = nnx.Param(jnp.asarray([0.1, -0.2]))
     expected = np.asarray([[1, 0, 0.1], [0, 1, -0.2]], np.float32)
     assert_close(move.theta(x), np.stack([expected] * 2))
 
