@@ -13,6 +13,7 @@ from tests.cases_blocks import BLOCK_CASES
 from tests.cases_conv import CONV_CASES
 from tests.cases_recurrent import RECURRENT_CASES
 from tests.cases_text import TEXT_CASES
+from tests.cases_spatial import SPATIAL_CASES
 
 DISTINCT = 4 * 6 * 5 * 4
 
@@ -45,6 +46,7 @@ CASES = [
     *CONV_CASES,
     *RECURRENT_CASES,
     *TEXT_CASES,
+    *SPATIAL_CASES,
     function("max_pool", "2x2", distinct, sizes=((2, 2),)),
     function("max_pool", "overlapping", distinct, sizes=((3, 2),), dilation=2, **POOL),
     function("max_pool", "wide", distinct, sizes=((6, 1),), padding="FULL", strides=1),

@@ -91,7 +91,7 @@ NO_ARRAYS = {
             "BadCheckpoint CSVLogger Callback Checkpoint ConfusionMatrix EarlyStopping "
             "History LearningRate Mean Metric NonFinite Progress Resumed TensorBoard "
             "TrainState Trainer accuracy create_train_state make_eval_step "
-            "make_train_step mean scan_steps top_k"
+            "make_train_step mean robustness_curve scan_steps top_k"
         ).split()
     },
 }

@@ -103,6 +103,18 @@ from jaxnets.functional._recurrent_init import init_gru as init_gru
 from jaxnets.functional._recurrent_init import init_lstm as init_lstm
 from jaxnets.functional._recurrent_init import init_mgu as init_mgu
 from jaxnets.functional._recurrent_init import init_rnn as init_rnn
+# Spatial transforms
+from jaxnets.functional._affine_matrices import inverse_affine as inverse_affine
+from jaxnets.functional._affine_matrices import rotation as rotation
+from jaxnets.functional._affine_matrices import scaling as scaling
+from jaxnets.functional._affine_matrices import shear as shear
+from jaxnets.functional._affine_matrices import translation as translation
+from jaxnets.functional._grid_sample import grid_sample as grid_sample
+from jaxnets.functional._grids import affine_grid as affine_grid
+from jaxnets.functional._grids import projective_grid as projective_grid
+from jaxnets.functional._grids import thin_plate_spline_grid as thin_plate_spline_grid
+from jaxnets.functional._spatial_transform import spatial_transform as spatial_transform
+from jaxnets.functional._spatial_transform import warp_affine as warp_affine
 
 # Dense layers and dropout
 from jaxnets.functional._dense import dense as dense

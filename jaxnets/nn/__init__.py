@@ -11,6 +11,7 @@ from jaxnets.nn._conv_local import LocalConv as LocalConv
 from jaxnets.nn._conv_separable import SeparableConv as SeparableConv
 from jaxnets.nn._conv_local import TiledConv as TiledConv
 from jaxnets.nn._dense import Dense as Dense
+from jaxnets.nn._spatial_transformer import SpatialTransformer as SpatialTransformer
 
 # Blocks of layers
 from jaxnets.nn._residual import BottleneckBlock as BottleneckBlock

@@ -15,6 +15,7 @@ from jaxnets.train._metrics import accuracy as accuracy
 from jaxnets.train._metrics import mean as mean
 from jaxnets.train._metrics import top_k as top_k
 from jaxnets.train._progress import Progress as Progress
+from jaxnets.train._robustness import robustness_curve as robustness_curve
 from jaxnets.train._step import NonFinite as NonFinite
 from jaxnets.train._step import TrainState as TrainState
 from jaxnets.train._step import create_train_state as create_train_state

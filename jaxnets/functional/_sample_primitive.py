@@ -1,0 +1,206 @@
+"""The bilinear family of sampling: three JAX primitives, each other's transposes.
+
+y = sample(x, w; start) is linear in the image x and in the weights w of the cells, for
+fixed places `start`:
+
+    ⟨sample(x, w), g⟩ = ⟨x, image_grad(g, w)⟩ = ⟨w, weights_grad(x, g)⟩
+
+Declared so, as convolution is, forward mode, reverse mode and any order of both follow,
+and each of the three has its own algorithm for the platform that it is lowered for.
+Under `vmap` the mapped axis joins the batch, so that mapped gradients stay fast.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
+
+from jaxnets.functional import _sample_loops
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
+
+
+def sample(x: ArrayLike, weights: ArrayLike, start: ArrayLike) -> jax.Array:
+    """Weighted windows: `(batch, places, channels)`.
+
+    Args:
+        x: `(batch, *spatial, channels)`.
+        weights: `(batch, *window, places)`.
+        start: `(batch, rank, places)`, int32; windows must lie in the image.
+    """
+    return _sample_p.bind(*_vary_alike(x, weights, start))
+
+
+def image_grad(
+    g: ArrayLike, weights: ArrayLike, start: ArrayLike, spatial: tuple[int, ...]
+) -> jax.Array:
+    """The transpose of `sample` in x: `(batch, *spatial, channels)`."""
+    return _image_grad_p.bind(*_vary_alike(g, weights, start), spatial=spatial)
+
+
+def weights_grad(
+    x: ArrayLike, g: ArrayLike, start: ArrayLike, window: tuple[int, ...]
+) -> jax.Array:
+    """The transpose of `sample` in the weights: `(batch, *window, places)`."""
+    return _weights_grad_p.bind(*_vary_alike(x, g, start), window=window)
+
+
+def _vary_alike(*arrays: Any) -> list:
+    """Inside `shard_map`, let all vary over the axes that any of them varies over."""
+    every = [jax.typeof(a).manual_axis_type.varying for a in arrays]
+    over = frozenset().union(*every)
+    return [
+        a if own == over else jax.lax.pcast(a, tuple(over - own), to="varying")
+        for a, own in zip(arrays, every, strict=True)
+    ]
+
+
+def _run_sample(x, weights, start, *, on_cpu):
+    del on_cpu  # one algorithm for all
+    return _sample_loops.sample(x, weights, start)
+
+
+def _run_image_grad(g, weights, start, *, spatial, on_cpu):
+    return _sample_loops.image_grad(g, weights, start, spatial, on_cpu=on_cpu)
+
+
+def _run_weights_grad(x, g, start, *, window, on_cpu):
+    return _sample_loops.weights_grad(x, g, start, window, on_cpu=on_cpu)
+
+
+def _primitive(name: str, run: Callable, static: tuple[str, ...]):
+    """A primitive that is `run`, for whatever platform it is lowered on.
+
+    On a mesh with explicit axes the result is cut along the batch, as the operands are.
+    """
+    primitive = Primitive(name)
+
+    def partitioned(*arrays, **params):
+        mesh = jax.sharding.get_abstract_mesh()
+        if not mesh.explicit_axes:
+            return run(*arrays, **params)
+        plain = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
+        ndim = jax.eval_shape(partial(run, **params), *plain).ndim
+        out = _result_spec(ndim, map(jax.typeof, arrays))
+        auto = jax.sharding.auto_axes(axes=mesh.explicit_axes, out_sharding=out)
+        return auto(partial(run, **params))(*arrays)
+
+    def abstract(*avals, **params):
+        plain = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals)
+        out = jax.eval_shape(partial(run, **params, on_cpu=False), *plain)
+        first = avals[0]
+        spec = _result_spec(out.ndim, avals)
+        return first.update(
+            shape=out.shape,
+            dtype=out.dtype,
+            weak_type=False,
+            sharding=NamedSharding(first.sharding.mesh, spec),
+        )
+
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
+    primitive.def_abstract_eval(abstract)
+    for platform in PLATFORMS:
+        lowered = partial(partitioned, on_cpu=platform == "cpu")
+        rule = mlir.lower_fun(lowered, multiple_results=False)
+        mlir.register_lowering(primitive, rule, platform=platform)
+    return primitive
+
+
+def _result_spec(ndim: int, avals: Any) -> PartitionSpec:
+    """The batch axis cut as that of the first operand that is cut."""
+    cuts = (aval.sharding.spec[0] for aval in avals)
+    batch = next((cut for cut in cuts if cut is not None), None)
+    return PartitionSpec(batch, *(None,) * (ndim - 1))
+
+
+_sample_p = _primitive("jaxnets_sample", _run_sample, ())
+_image_grad_p = _primitive("jaxnets_sample_image_grad", _run_image_grad, ("spatial",))
+_weights_grad_p = _primitive(
+    "jaxnets_sample_weights_grad", _run_weights_grad, ("window",)
+)
+
+
+def _cut_like(cotangent: Any, operand: Any) -> Any:
+    """The cotangent cut over an explicit mesh as its operand is, if that is."""
+    sharding = operand.aval.sharding
+    if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
+        return cotangent
+    return jax.sharding.reshard(cotangent, sharding)
+
+
+def _define_derivatives(
+    primitive: Primitive, to_first: Callable, to_second: Callable
+) -> None:
+    """Declare a primitive linear in its first two operands, given the transposes.
+
+    Args:
+        primitive: one of the three; its third operand are the places.
+        to_first: `(cotangent, second, start, shape of the first)` to the cotangent of
+            the first operand.
+        to_second: `(cotangent, first, start, shape of the second)` to that of the
+            second.
+    """
+
+    def transpose(ct, a, b, start, **params):
+        if type(ct) is ad.Zero:
+            return None, None, None
+        if ad.is_undefined_primal(a):
+            return _cut_like(to_first(ct, b, start, a.aval.shape), a), None, None
+        return None, _cut_like(to_second(ct, a, start, b.aval.shape), b), None
+
+    def along_first(t, a, b, start, **params):
+        return primitive.bind(*_vary_alike(t, b, start), **params)
+
+    def along_second(t, a, b, start, **params):
+        return primitive.bind(*_vary_alike(a, t, start), **params)
+
+    ad.defjvp(primitive, along_first, along_second, None)
+    ad.primitive_transposes[primitive] = transpose
+
+
+_define_derivatives(
+    _sample_p,
+    lambda ct, w, start, shape: image_grad(ct, w, start, shape[1:-1]),
+    lambda ct, x, start, shape: weights_grad(x, ct, start, shape[1:-1]),
+)
+_define_derivatives(
+    _image_grad_p,
+    lambda ct, w, start, shape: sample(ct, w, start),
+    lambda ct, g, start, shape: weights_grad(ct, g, start, shape[1:-1]),
+)
+_define_derivatives(
+    _weights_grad_p,
+    lambda ct, g, start, shape: image_grad(g, ct, start, shape[1:-1]),
+    lambda ct, x, start, shape: sample(x, ct, start),
+)
+
+
+def _batch_rule(primitive: Primitive) -> Callable:
+    """The mapped axis joins the batch; operands without it are repeated."""
+
+    def rule(arrays, dims, **params):
+        size = next(
+            a.shape[d] for a, d in zip(arrays, dims, strict=True) if d is not None
+        )
+        every = [
+            jnp.broadcast_to(array[None], (size, *array.shape))
+            if mapped is None
+            else jnp.moveaxis(array, mapped, 0)
+            for array, mapped in zip(arrays, dims, strict=True)
+        ]
+        batch = every[0].shape[1]
+        joined = [array.reshape(size * batch, *array.shape[2:]) for array in every]
+        y = primitive.bind(*joined, **params)
+        return y.reshape(size, batch, *y.shape[1:]), 0
+
+    return rule
+
+
+for _p in (_sample_p, _image_grad_p, _weights_grad_p):
+    batching.primitive_batchers[_p] = _batch_rule(_p)
