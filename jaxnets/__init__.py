@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 from jaxnets import data as data
 from jaxnets import functional as functional
-from jaxnets import models as models
 from jaxnets import interop as interop
+from jaxnets import models as models
 from jaxnets import nn as nn
 from jaxnets import train as train
 

@@ -12,8 +12,8 @@ from tests.case_kinds import IMAGE, Case, function, module, normal, with_key
 from tests.cases_blocks import BLOCK_CASES
 from tests.cases_conv import CONV_CASES
 from tests.cases_recurrent import RECURRENT_CASES
-from tests.cases_text import TEXT_CASES
 from tests.cases_spatial import SPATIAL_CASES
+from tests.cases_text import TEXT_CASES
 
 DISTINCT = 4 * 6 * 5 * 4
 

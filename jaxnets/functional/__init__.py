@@ -103,6 +103,7 @@ from jaxnets.functional._recurrent_init import init_gru as init_gru
 from jaxnets.functional._recurrent_init import init_lstm as init_lstm
 from jaxnets.functional._recurrent_init import init_mgu as init_mgu
 from jaxnets.functional._recurrent_init import init_rnn as init_rnn
+
 # Spatial transforms
 from jaxnets.functional._affine_matrices import inverse_affine as inverse_affine
 from jaxnets.functional._affine_matrices import rotation as rotation

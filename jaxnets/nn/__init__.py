@@ -29,7 +29,7 @@ from jaxnets.nn._recurrent_stack import Bidirectional as Bidirectional
 from jaxnets.nn._recurrent_stack import StackedRNN as StackedRNN
 from jaxnets.nn._recurrent_stack import ConvLSTM as ConvLSTM
 
-# Layers without
+# Layers without parameters
 from jaxnets.nn._pool_global import AdaptiveAvgPool as AdaptiveAvgPool
 from jaxnets.nn._pool_global import AdaptiveMaxPool as AdaptiveMaxPool
 from jaxnets.nn._pool import AvgPool as AvgPool
