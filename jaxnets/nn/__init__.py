@@ -20,7 +20,6 @@ from jaxnets.nn._inception import InceptionBlock as InceptionBlock
 from jaxnets.nn._residual import ResidualBlock as ResidualBlock
 from jaxnets.nn._conv_block import SqueezeExcitation as SqueezeExcitation
 
-# Layers without parameters
 # Recurrent layers
 from jaxnets.nn._recurrent import RNN as RNN
 from jaxnets.nn._recurrent import LSTM as LSTM
