@@ -59,7 +59,9 @@ def valid_steps(
         raise TypeError(f"{function}: lengths must be integers; got {lengths.dtype}")
     check_shape(function, "lengths", lengths.shape, batch, "the batch axes of xs")
     if not isinstance(lengths, Tracer) and lengths.size:
-        low, high = int(np.min(lengths)), int(np.max(lengths))
+        # By NumPy: jnp's minimum of a constant is traced under jit.
+        values = np.asarray(lengths)
+        low, high = int(values.min()), int(values.max())
         if low < 0 or high > steps:
             raise ValueError(
                 f"{function}: lengths must be from 0 to {steps}, the steps of xs; "
