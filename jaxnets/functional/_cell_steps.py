@@ -1,5 +1,6 @@
-"""The steps of recurrent cells, without the checks."""
+"""The arithmetic of the cells, without checks, for cells and sequences alike."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ from jax import lax
 
 from jaxnets.functional._normalize import layer_norm
 from jaxnets.functional._recurrent_params import LSTMState
+
+Activation = Callable[[jax.Array], jax.Array]
 
 
 def rnn_step(params, h, x, mask, activation, precision):

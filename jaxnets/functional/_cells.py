@@ -1,7 +1,5 @@
 """Recurrent cells: one step, `(params, carry, x) -> (carry, y)`, the form of scan."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -15,6 +13,7 @@ from jaxnets.functional._cell_checks import (
     widen_step,
 )
 from jaxnets.functional._cell_steps import (
+    Activation,
     affine,
     gru_step,
     lstm_step,
@@ -27,8 +26,6 @@ from jaxnets.functional._recurrent_params import (
     MGUParams,
     RNNParams,
 )
-
-Activation = Callable[[jax.Array], jax.Array]
 
 
 def rnn_cell(

@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_dtypes, widen_step
-from jaxnets.functional._cells import Activation
+from jaxnets.functional._cell_steps import Activation
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._conv import conv, conv_output_shape
 from jaxnets.functional._recurrent_params import ConvLSTMParams, LSTMState

@@ -6,8 +6,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_gru
-from jaxnets.functional._cell_steps import gru_step
-from jaxnets.functional._cells import Activation
+from jaxnets.functional._cell_steps import Activation, gru_step
 from jaxnets.functional._recurrent_forms import GRU_FORM, gru_arrays
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer
 from jaxnets.functional._recurrent_params import GRUParams

@@ -9,8 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_lstm
-from jaxnets.functional._cell_steps import lstm_step
-from jaxnets.functional._cells import Activation
+from jaxnets.functional._cell_steps import Activation, lstm_step
 from jaxnets.functional._recurrent_cudnn import run_cudnn
 from jaxnets.functional._recurrent_forms import LSTM_FORM, lstm_arrays
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._recurrent_steps import (
     check_every,
+    cut_like_batch,
     feature_axes,
     in_chunks,
     loop,
@@ -82,6 +83,7 @@ def recurrent(
     valid = valid_steps("recurrent", lengths, len(xs), batch)
     if initial_state is None:
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))
+    initial_state = cut_like_batch(initial_state, xs, len(batch))
 
     def step(carry: Any, x: Any) -> tuple[Any, Any]:
         return cell(params, carry, x)

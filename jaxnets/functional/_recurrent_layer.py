@@ -19,6 +19,7 @@ from jaxnets.functional._recurrent_fused import (
 )
 from jaxnets.functional._recurrent_steps import (
     check_every,
+    cut_like_batch,
     in_chunks,
     keep_where,
     loop,
@@ -114,6 +115,7 @@ def run_layer(
     layer.check(params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), initial_state)
     if initial_state is None:
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))
+    initial_state = cut_like_batch(initial_state, xs, len(batch))
     (params, state, xs), narrow = widen_step(params, initial_state, xs)
     xs, mask, held = _draw(noise, xs, state)
     chosen = _choose(layer, algorithm, noise)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integer, check_min_rank, check_shape
@@ -97,6 +98,21 @@ def masked(step: Run) -> Run:
         return keep_where(mask, new, carry), keep_where(mask, y, zeros)
 
     return run
+
+
+def cut_like_batch(state: Any, xs: jax.Array, batch_ndim: int) -> Any:
+    """The state cut over an explicit mesh as the batch axes of `(T, *batch, ...)`."""
+    sharding = jax.typeof(xs).sharding
+    if not sharding.mesh.explicit_axes:
+        return state
+    batch = tuple(sharding.spec)[1 : 1 + batch_ndim]
+
+    def cut(value: Any) -> jax.Array:
+        value = jnp.asarray(value)
+        rest = (None,) * (value.ndim - batch_ndim)
+        return jax.sharding.reshard(value, PartitionSpec(*batch, *rest))
+
+    return jax.tree.map(cut, state)
 
 
 def loop(step: Run, state: Any, xs: Any, *, reverse: bool, unroll: int) -> Any:

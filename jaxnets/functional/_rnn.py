@@ -6,8 +6,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import check_rnn
-from jaxnets.functional._cell_steps import rnn_step
-from jaxnets.functional._cells import Activation
+from jaxnets.functional._cell_steps import Activation, rnn_step
 from jaxnets.functional._recurrent_forms import RNN_FORMS
 from jaxnets.functional._recurrent_layer import Layer, Noise, run_layer
 from jaxnets.functional._recurrent_params import RNNParams

@@ -1,4 +1,4 @@
-"""What recurrent layers share."""
+"""What RNN, LSTM and GRU share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 
 class RecurrentLayer(nnx.Module):
-    """A function of sequences with its parameters, by their names in its tuple."""
+    """What the three layers share: parameters by name, and one function."""
 
     function: Callable
     container: type

@@ -123,6 +123,7 @@ def test_projection():
 
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("backwards", [False, True])
+@jax.numpy_rank_promotion("allow")  # Keras relies on it
 def test_agrees_with_keras(reset_after, backwards):
     keras = pytest.importorskip("keras")
     rng = np.random.default_rng(0)
@@ -148,8 +149,7 @@ def test_agrees_with_keras(reset_after, backwards):
         else:
             params = {"rnn": F.RNNParams, "lstm": F.LSTMParams}[kind](w, u, b)
         given = xs[:, ::-1] if backwards else xs
-        with jax.numpy_rank_promotion("allow"):
-            y, *finals = layer(given)
+        y, *finals = layer(given)
         y = np.asarray(y)[:, ::-1] if backwards else np.asarray(y)
         state, ys = LAYERS[kind](params, xs, reverse=backwards, **options)
         assert_close(ys, y, tol=1e-5)
