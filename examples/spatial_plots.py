@@ -58,6 +58,9 @@ def save_animation(
     images: np.ndarray, frames: Sequence[tuple[int, np.ndarray]], path: Path
 ) -> None:
     """What the transformer makes of the same inputs, from step to step."""
+    # Six images and 21 frames at most: a small file.
+    images, every = images[:6], max(1, len(frames) // 20)
+    frames = [*frames[:-1:every], frames[-1]]
     count = len(images)
     figure, panels = plt.subplots(
         2, count, figsize=(0.8 * count, 2.0), layout="constrained"
@@ -68,18 +71,18 @@ def save_animation(
         panel.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
     shown = [
         panel.imshow(result[..., 0], cmap="gray", vmin=0, vmax=1)
-        for panel, result in zip(panels[1], frames[0][1], strict=True)
+        for panel, result in zip(panels[1], frames[0][1], strict=False)
     ]
 
     def draw(i: int):
         step, results = frames[i]
-        for image, result in zip(shown, results, strict=True):
+        for image, result in zip(shown, results, strict=False):
             image.set_data(result[..., 0])
         figure.suptitle(f"step {step}", size=9)
         return shown
 
     animation = FuncAnimation(figure, draw, frames=len(frames))
-    animation.save(path, writer=PillowWriter(fps=5), dpi=60)
+    animation.save(path, writer=PillowWriter(fps=5), dpi=50)
     plt.close(figure)
 
 

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess:
+def run(*arguments: object, script: str = "mnist_cnn") -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "examples/mnist_cnn.py", *map(str, arguments)],
+        [sys.executable, f"examples/{script}.py", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -56,3 +56,25 @@ def test_mnist_cnn_knows_its_data_sets():
     done = run("--dataset", "imagenet")
     assert done.returncode != 0
     assert "digits" in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("distortion", "transform"), [("rts", "affine"), ("e", "tps"), ("tc", "attention")]
+)
+def test_spatial_transformer_writes_all_that_it_promises(
+    distortion, transform, tmp_path
+):
+    done = run(
+        *("--run-dir", tmp_path, "--steps", 2, "--batch-size", 16, "--test-size", 20),
+        *("--distortion", distortion, "--transform", transform),
+        *("--models", "cnn_stride", "st_fcn"),
+        script="spatial_transformer",
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [row["model"] for row in results] == ["cnn_stride", "st_fcn"]
+    assert all(0 <= row["error_percent"] <= 100 for row in results)
+    for name in ("robustness.png", "st_fcn_alignment.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG"), name
+    assert (tmp_path / "st_fcn_training.gif").read_bytes().startswith(b"GIF8")
