@@ -123,6 +123,7 @@ def test_projection():
 
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
 @jax.numpy_rank_promotion("allow")  # Keras relies on it
 def test_agrees_with_keras(reset_after, backwards):
     keras = pytest.importorskip("keras")
@@ -137,9 +138,11 @@ def test_agrees_with_keras(reset_after, backwards):
         layer = maker(UNITS, return_sequences=True, return_state=True, **options)
         layer.build(xs.shape)
         values = [
-            rng.normal(size=w.shape).astype(np.float32) for w in layer.get_weights()
+            rng.normal(size=variable.shape).astype(np.float32)
+            for variable in layer.trainable_variables
         ]
-        layer.set_weights(values)
+        for variable, value in zip(layer.trainable_variables, values, strict=True):
+            variable.assign(value)
         w, u, b = values
         if kind == "gru":
             # Keras's gates stand in the order z, r, n.
