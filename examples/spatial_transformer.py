@@ -10,6 +10,9 @@ upright without being told, and what that does for accuracy and robustness.
 Distortions: r, rts, p, e, tc (see distortions.py). It writes results.json, the pictures
 of inputs and of what the transformer makes of them, an animation of the alignment over
 training, and curves of accuracy against rotation, shift and scale.
+
+Measured: MNIST, rts, --models fcn st_fcn --parameters 400000 --epochs 5, one seed:
+errors of 18.2 and 3.1 % in 8 minutes on 2 busy cores.
 """
 
 import json
