@@ -2,8 +2,7 @@
 
 σ(a) = ½ tanh(½ a) + ½, so one tanh serves all gates of an LSTM: the ½ inside is put
 into the kernels, which is exact in floating point, the other is a scale and a shift a
-column. On 2 cores, batch 32 and 128 units, a step takes 60 µs where four separate
-activations take 150.
+column.
 """
 
 from typing import Any
