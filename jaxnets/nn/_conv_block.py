@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
@@ -159,8 +160,9 @@ class SqueezeExcitation(nnx.Module):
         self.activation = activation
         self.gate = gate
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """Apply to `(*batch, *spatial, features)`."""
+        x = jnp.asarray(x)
         axes = range(-1 - self.spatial_ndim, -1)
         mean = x.mean(tuple(axes), keepdims=True)
         return x * self.gate(self.expand(self.activation(self.reduce(mean))))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
 from jaxnets.functional._pool import max_pool
 from jaxnets.nn._conv_block import ConvBlock, Norm, in_turn
@@ -70,8 +71,9 @@ class InceptionBlock(nnx.Module):
         self.out_features = features + sum(outs) + pool_features
         self.spatial_ndim = spatial_ndim
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """Apply to `(*batch, *spatial, in_features)`."""
+        x = jnp.asarray(x)
         window = (3,) * self.spatial_ndim
         pooled = self.pooled(max_pool(x, window, strides=1, padding=1))
         parts = [in_turn(branch, x) for branch in self.branches]

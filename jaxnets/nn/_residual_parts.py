@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_choice
 from jaxnets.functional._residual import pad_shortcut, residual
@@ -121,8 +123,9 @@ class Block(nnx.Module):
             )
         return x
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """Apply the block to `(*batch, *spatial, in_features)`."""
+        x = jnp.asarray(x)
         if self.preactivation:
             active = self.activation(self.norms[0](x))
             if self.shortcut == "none":
