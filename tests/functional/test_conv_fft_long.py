@@ -88,7 +88,7 @@ def test_memory_is_bounded(memory, channels):
 
 
 LONG = """
-import resource, sys
+import sys
 import jax, jax.numpy as jnp, numpy as np
 from jaxnets.functional.conv_algorithms import overlap_add
 from jaxnets.functional.conv_algorithms._spec import ConvSpec
