@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from jaxnets.functional._bidirectional import bidirectional
+from jaxnets.functional._bidirectional import bidirectional, stacked
 from jaxnets.functional._checks import check_integers
 from jaxnets.functional._conv_lstm import conv_lstm_cell
-from jaxnets.functional._dropout import dropout
 from jaxnets.functional._recurrent import recurrent
 from jaxnets.functional._recurrent_init import init_conv_lstm
 from jaxnets.functional._recurrent_params import ConvLSTMParams
@@ -132,17 +131,26 @@ class StackedRNN(nnx.Module):
         Returns:
             The final states, one a layer, and the outputs of the last layer.
         """
-        states = initial_state or [None] * len(self.layers)
-        finals, ys = [], jnp.asarray(xs)
-        for k, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
-            inputs = ys
-            if k and self.rngs is not None and not self.deterministic:
-                key = self.rngs.dropout()
-                inputs = dropout(key, inputs, keep_prob=1 - self.dropout)
-            final, outputs = layer.run(inputs, initial_state=state, lengths=lengths)
-            ys = outputs + ys if k and self.residual else outputs
-            finals.append(final)
-        return tuple(finals), ys
+        noise = {}
+        if self.rngs is not None and not self.deterministic:
+            noise = {
+                "keep_prob": 1 - self.dropout,
+                "dropout_key": self.rngs.dropout(),
+            }
+
+        def layer(module, xs, *, dropout_key=None, **options):
+            del dropout_key  # a module has random streams of its own
+            return module.run(xs, **options)
+
+        return stacked(
+            layer,
+            list(self.layers),
+            xs,
+            initial_state=initial_state,
+            residual=self.residual,
+            lengths=lengths,
+            **noise,
+        )
 
     def __call__(self, xs: ArrayLike, *, lengths: ArrayLike | None = None) -> Any:
         """Apply the layers: `(*batch, T, units)` of the last one."""
