@@ -21,9 +21,9 @@ from jax import lax
 from jax.sharding import AbstractMesh, PartitionSpec
 from jax.typing import ArrayLike
 
+from jaxnets.functional._mesh import vary_alike
 from jaxnets.functional.conv_algorithms import ConvSpec
 
-CUT = ("n", "c", "o", "g")
 ENDS = {"x": ("n", "c"), "kernel": ("c", "o"), "y": ("n", "o")}
 GROUPED_ENDS = {"x": ("n", "g"), "kernel": ("", "g"), "y": ("n", "g")}
 
@@ -94,15 +94,6 @@ def share_out(
         axis_names=set(mesh.explicit_axes),
     )
     return on_devices(*map(jax.sharding.reshard, (a, b), cut.operands))
-
-
-def vary_alike(a: ArrayLike, b: ArrayLike) -> tuple[ArrayLike, ArrayLike]:
-    """Inside `shard_map`, let both vary over the axes that either varies over."""
-    over_a, over_b = (jax.typeof(v).manual_axis_type.varying for v in (a, b))
-    if over_a != over_b:
-        a = lax.pcast(a, tuple(over_b - over_a), to="varying")
-        b = lax.pcast(b, tuple(over_a - over_b), to="varying")
-    return a, b
 
 
 def _letters(first: str, last: str, ndim: int, *, kernel: bool) -> list[str]:

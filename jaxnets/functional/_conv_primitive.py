@@ -24,9 +24,10 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
-from jaxnets.functional._conv_partition import share_out, shares, vary_alike
+from jaxnets.functional._conv_partition import share_out, shares
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._conv_rule import choose
+from jaxnets.functional._mesh import cut_like, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
@@ -163,36 +164,28 @@ def _shape(operand: Any) -> tuple[int, ...]:
     return operand.aval.shape
 
 
-def _cut_like(cotangent: jax.Array, operand: Any) -> jax.Array:
-    """The cotangent cut over an explicit mesh as its operand is, if that is."""
-    sharding = operand.aval.sharding
-    if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
-        return cotangent
-    return jax.sharding.reshard(cotangent, sharding)
-
-
 def _conv_to_x(ct, x, k, *, spec, plan):
-    return _cut_like(input_grad(ct, k, spec, _shape(x)[1:-1], plan), x)
+    return cut_like(input_grad(ct, k, spec, _shape(x)[1:-1], plan), x)
 
 
 def _conv_to_kernel(ct, x, k, *, spec, plan):
-    return _cut_like(kernel_grad(x, ct, spec, _shape(k)[:-2], plan), k)
+    return cut_like(kernel_grad(x, ct, spec, _shape(k)[:-2], plan), k)
 
 
 def _input_grad_to_g(ct, g, k, *, spec, spatial, plan):
-    return _cut_like(conv(ct, k, spec, plan), g)
+    return cut_like(conv(ct, k, spec, plan), g)
 
 
 def _input_grad_to_kernel(ct, g, k, *, spec, spatial, plan):
-    return _cut_like(kernel_grad(ct, g, spec, _shape(k)[:-2], plan), k)
+    return cut_like(kernel_grad(ct, g, spec, _shape(k)[:-2], plan), k)
 
 
 def _kernel_grad_to_x(ct, x, g, *, spec, window, plan):
-    return _cut_like(input_grad(g, ct, spec, _shape(x)[1:-1], plan), x)
+    return cut_like(input_grad(g, ct, spec, _shape(x)[1:-1], plan), x)
 
 
 def _kernel_grad_to_g(ct, x, g, *, spec, window, plan):
-    return _cut_like(conv(x, ct, spec, plan), g)
+    return cut_like(conv(x, ct, spec, plan), g)
 
 
 ad.defbilinear(_conv_p, _conv_to_x, _conv_to_kernel)

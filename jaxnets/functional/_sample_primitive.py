@@ -22,6 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnets.functional import _sample_loops
+from jaxnets.functional._mesh import cut_like, vary_alike
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 
@@ -34,31 +35,21 @@ def sample(x: ArrayLike, weights: ArrayLike, start: ArrayLike) -> jax.Array:
         weights: `(batch, *window, places)`.
         start: `(batch, rank, places)`, int32; windows must lie in the image.
     """
-    return _sample_p.bind(*_vary_alike(x, weights, start))
+    return _sample_p.bind(*vary_alike(x, weights, start))
 
 
 def image_grad(
     g: ArrayLike, weights: ArrayLike, start: ArrayLike, spatial: tuple[int, ...]
 ) -> jax.Array:
     """The transpose of `sample` in x: `(batch, *spatial, channels)`."""
-    return _image_grad_p.bind(*_vary_alike(g, weights, start), spatial=spatial)
+    return _image_grad_p.bind(*vary_alike(g, weights, start), spatial=spatial)
 
 
 def weights_grad(
     x: ArrayLike, g: ArrayLike, start: ArrayLike, window: tuple[int, ...]
 ) -> jax.Array:
     """The transpose of `sample` in the weights: `(batch, *window, places)`."""
-    return _weights_grad_p.bind(*_vary_alike(x, g, start), window=window)
-
-
-def _vary_alike(*arrays: Any) -> list:
-    """Inside `shard_map`, let all vary over the axes that any of them varies over."""
-    every = [jax.typeof(a).manual_axis_type.varying for a in arrays]
-    over = frozenset().union(*every)
-    return [
-        a if own == over else jax.lax.pcast(a, tuple(over - own), to="varying")
-        for a, own in zip(arrays, every, strict=True)
-    ]
+    return _weights_grad_p.bind(*vary_alike(x, g, start), window=window)
 
 
 def _run_sample(x, weights, start, *, on_cpu):
@@ -85,17 +76,21 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...]):
         mesh = jax.sharding.get_abstract_mesh()
         if not mesh.explicit_axes:
             return run(*arrays, **params)
-        plain = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
-        ndim = jax.eval_shape(partial(run, **params), *plain).ndim
-        out = _result_spec(ndim, map(jax.typeof, arrays))
-        auto = jax.sharding.auto_axes(axes=mesh.explicit_axes, out_sharding=out)
-        return auto(partial(run, **params))(*arrays)
+        # Every array has the batch in front; a loop over places would gather it.
+        batch = _batch_spec(map(jax.typeof, arrays))
+        shares = jax.shard_map(
+            partial(run, **params),
+            in_specs=batch,
+            out_specs=batch,
+            axis_names=set(mesh.explicit_axes),
+        )
+        return shares(*(jax.sharding.reshard(a, batch) for a in arrays))
 
     def abstract(*avals, **params):
         plain = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals)
         out = jax.eval_shape(partial(run, **params, on_cpu=False), *plain)
         first = avals[0]
-        spec = _result_spec(out.ndim, avals)
+        spec = PartitionSpec(*_batch_spec(avals), *(None,) * (out.ndim - 1))
         return first.update(
             shape=out.shape,
             dtype=out.dtype,
@@ -112,11 +107,10 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...]):
     return primitive
 
 
-def _result_spec(ndim: int, avals: Any) -> PartitionSpec:
+def _batch_spec(avals: Any) -> PartitionSpec:
     """The batch axis cut as that of the first operand that is cut."""
     cuts = (aval.sharding.spec[0] for aval in avals)
-    batch = next((cut for cut in cuts if cut is not None), None)
-    return PartitionSpec(batch, *(None,) * (ndim - 1))
+    return PartitionSpec(next((cut for cut in cuts if cut is not None), None))
 
 
 _sample_p = _primitive("jaxnets_sample", _run_sample, ())
@@ -124,14 +118,6 @@ _image_grad_p = _primitive("jaxnets_sample_image_grad", _run_image_grad, ("spati
 _weights_grad_p = _primitive(
     "jaxnets_sample_weights_grad", _run_weights_grad, ("window",)
 )
-
-
-def _cut_like(cotangent: Any, operand: Any) -> Any:
-    """The cotangent cut over an explicit mesh as its operand is, if that is."""
-    sharding = operand.aval.sharding
-    if sharding.mesh.empty or jax.typeof(cotangent).sharding == sharding:
-        return cotangent
-    return jax.sharding.reshard(cotangent, sharding)
 
 
 def _define_derivatives(
@@ -151,14 +137,14 @@ def _define_derivatives(
         if type(ct) is ad.Zero:
             return None, None, None
         if ad.is_undefined_primal(a):
-            return _cut_like(to_first(ct, b, start, a.aval.shape), a), None, None
-        return None, _cut_like(to_second(ct, a, start, b.aval.shape), b), None
+            return cut_like(to_first(ct, b, start, a.aval.shape), a), None, None
+        return None, cut_like(to_second(ct, a, start, b.aval.shape), b), None
 
     def along_first(t, a, b, start, **params):
-        return primitive.bind(*_vary_alike(t, b, start), **params)
+        return primitive.bind(*vary_alike(t, b, start), **params)
 
     def along_second(t, a, b, start, **params):
-        return primitive.bind(*_vary_alike(a, t, start), **params)
+        return primitive.bind(*vary_alike(a, t, start), **params)
 
     ad.defjvp(primitive, along_first, along_second, None)
     ad.primitive_transposes[primitive] = transpose
