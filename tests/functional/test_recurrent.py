@@ -160,13 +160,30 @@ def test_conv_lstm(rng):
 def test_zoneout_without_a_key_takes_the_mean(kind, rng):
     layer, init, step, _, _ = KINDS[kind]
     params, xs = drawn(init, {}, rng)
+    xs = xs[0]
     rates = (0.3, 0.1) if kind == "lstm" else (0.3,)
     zoneout = rates if kind == "lstm" else rates[0]
-    state, ys = layer(params, xs[0], zoneout=zoneout)
-    bound = partial(step, as_dict(params))
-    want, want_ys = oracles.run(bound, start_of(params), xs[0], zoneout=rates)
+    start, named = start_of(params), as_dict(params)
+
+    def plain(named, xs):
+        return oracles.run(partial(step, named), start, xs, zoneout=rates)
+
+    state, ys = layer(params, xs, zoneout=zoneout)
+    want, want_ys = plain(named, xs)
     assert_close(ys, want_ys)
     assert_close(jax.tree.leaves(state), jax.tree.leaves(want))
+
+    def loss(params, xs):
+        return jnp.sum(jnp.cos(layer(params, xs, zoneout=zoneout)[1]))
+
+    slopes, slope_x = jax.grad(loss, (0, 1))(params, xs)
+    numeric = oracles.numeric_gradient(lambda v: np.sum(np.cos(plain(named, v)[1])), xs)
+    assert_close(slope_x, numeric, tol=1e-7)  # central differences
+    kernel = "recurrent_kernel"
+    numeric = oracles.numeric_gradient(
+        lambda v: np.sum(np.cos(plain(named | {kernel: v}, xs)[1])), named[kernel]
+    )
+    assert_close(getattr(slopes, kernel), numeric, tol=1e-7)
 
 
 def test_zoneout_with_a_key_keeps_entries_exactly(rng):
