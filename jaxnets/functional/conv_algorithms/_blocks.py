@@ -108,15 +108,18 @@ def sum_blocks(
     """The sum of `some(padded, g)` over the blocks; g `(batch, positions[0], ...)`."""
     if blocks.rows < g.shape[1]:
         padded, count = _padded_for_rows(x, spec, window, g.shape[1], blocks.rows)
-        missing = count * blocks.rows - g.shape[1]
-        widths = [(0, 0)] * g.ndim
-        widths[1] = (0, missing)
-        g = jnp.pad(g, widths).reshape(len(g) * count, 1, blocks.rows, *g.shape[2:])
+        widths = [(0, 0, 0)] * g.ndim
+        widths[1] = (0, count * blocks.rows - g.shape[1], 0)
+        g = lax.pad(g, jnp.zeros((), g.dtype), widths)
 
         def one(index: jax.Array) -> jax.Array:
             part = _rows(padded, index, count, spec, window, blocks.rows)
-            return some(part, lax.dynamic_index_in_dim(g, index, keepdims=False))
+            # Of an array with an axis of blocks XLA on CPU would make a slow copy.
+            begin = (index // count, index % count * blocks.rows, *zeros)
+            return some(part, lax.dynamic_slice(g, begin, size))
 
+        zeros = (0,) * (g.ndim - 2)
+        size = (1, blocks.rows, *g.shape[2:])
         return _sum(one, jnp.arange(len(x) * count), x)
     if blocks.images >= len(x):
         return some(pad(x, spec), g)
