@@ -38,6 +38,8 @@ bench: $(READY)  ## the quick benchmarks
 	$(BIN)/python -m benchmarks.conv_suite --quick
 	$(BIN)/python -m benchmarks.conv_direct_vs_fft --quick
 	$(BIN)/python -m benchmarks.pooling --quick
+	$(BIN)/python -m benchmarks.recurrent --quick
+	$(BIN)/python -m benchmarks.sampling --quick
 	$(BIN)/python -m benchmarks.step_overhead --quick
 
 lint: $(READY)  ## formatting, lint and types
