@@ -4,6 +4,8 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
@@ -29,6 +31,9 @@ STAGES = (
 )
 # The auxiliary heads look at what blocks 4a and 4d give, counted from 0 in stage 4.
 AUXILIARY = (0, 3)
+# From ImageNet's means and deviations to a mean and a deviation of one half.
+SCALE = np.array([0.229, 0.224, 0.225]) / 0.5
+SHIFT = (np.array([0.485, 0.456, 0.406]) - 0.5) / 0.5
 # torchvision's figures; elsewhere epsilon is 1e-5.
 batch_norm = partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-3)
 
@@ -48,10 +53,16 @@ class GoogLeNet(nnx.Module):
         last_pool: cells a side of the window before the last stage: 3 in the paper, 2
             in torchvision.
         normalise: normalise the first two maps by their neighbours, as in the paper.
+        transform_input: take images normalised by ImageNet's means and deviations, as
+            for torchvision's other networks, and bring them to the ±1 that its
+            published GoogLeNet weights were trained on.
         keep_prob: probability that a feature stays in training.
         norm: makes a normalisation behind every convolution; None has none.
         rngs: where the initializers take their keys, and dropout its draws.
         options: further arguments of every `ConvBlock`.
+
+    Raises:
+        ValueError: if `transform_input` meets other than three channels.
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,11 +83,17 @@ class GoogLeNet(nnx.Module):
         large_window: int = 3,
         last_pool: int = 2,
         normalise: bool = False,
+        transform_input: bool = False,
         keep_prob: float = 0.8,
         norm: Norm | None = batch_norm,
         rngs: nnx.Rngs,
         **options: Any,
     ):
+        if transform_input and in_features != 3:
+            raise ValueError(
+                "GoogLeNet: transform_input is for red, green and blue; got "
+                f"in_features={in_features}"
+            )
         block = partial(ConvBlock, norm=norm, rngs=rngs, **options)
         self.conv1 = block(in_features, 64, (7, 7), strides=2)
         self.conv2 = block(64, 64, (1, 1))
@@ -105,6 +122,7 @@ class GoogLeNet(nnx.Module):
             )
             self.auxiliary.append(nnx.List([reduce, dense]))
         self.normalise = normalise
+        self.transform_input = transform_input
         self.last_pool = last_pool
 
     def features(self, x: ArrayLike) -> list[jax.Array]:
@@ -146,6 +164,10 @@ class GoogLeNet(nnx.Module):
         return self.head(self.dropout(global_avg_pool(y, spatial_ndim=2)))
 
     def _maps(self, x: ArrayLike) -> tuple[list[jax.Array], list[jax.Array]]:
+        if self.transform_input:
+            x = jnp.asarray(x)
+            scale, shift = (jnp.asarray(v, x.dtype) for v in (SCALE, SHIFT))
+            x = x * _along(scale, x) + _along(shift, x)
         y = _lower(self.conv1(x))
         y = self.conv3(self.conv2(self._normalised(y)))
         y = _lower(self._normalised(y))
@@ -168,6 +190,10 @@ class GoogLeNet(nnx.Module):
 
 def _lower(y: jax.Array, side: int = 3) -> jax.Array:
     return max_pool(y, (side, side), strides=2, ceil_mode=True)
+
+
+def _along(values: jax.Array, x: jax.Array) -> jax.Array:
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 PRESETS: dict[str, tuple[Any, dict[str, Any]]] = {

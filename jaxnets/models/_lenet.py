@@ -199,13 +199,14 @@ class ModernLeNet(nnx.Module):
         self.conv1 = Conv(in_features, 6, (5, 5), **settings | options)
         valid = {**settings, "padding": "VALID", **options}
         self.conv2 = Conv(6, 16, (5, 5), **valid)
-        cells = math.prod((size // 2 - 4) // 2 for size in input_size)
+        rows, columns = ((size // 2 - 4) // 2 for size in input_size)
+        self.flattened = (rows, columns)
         if min(input_size) < 12:
             raise ValueError(
                 "ModernLeNet: input_size must be at least (12, 12), so that two pools "
                 f"and a 5x5 window fit; got {input_size}"
             )
-        self.dense1 = Dense(cells * 16, 120, **settings)
+        self.dense1 = Dense(rows * columns * 16, 120, **settings)
         self.dense2 = Dense(120, 84, **settings)
         self.head = Dense(84, num_classes, rngs=rngs)
 

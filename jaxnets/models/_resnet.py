@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
+from jaxnets.functional._checks import check_choice
 from jaxnets.functional._pool import max_pool
 from jaxnets.functional._pool_global import global_avg_pool
 from jaxnets.models._repeated import Repeated
@@ -40,6 +41,10 @@ class ResNet(nnx.Module):
         scan: run equal blocks of a stage as one loop, which is compiled once: a deep
             network then compiles as fast as a shallow one. Needs `keep_prob` 1.
         remat: compute what is inside a block again in the backward pass.
+        use_bias: whether the convolutions have biases, as in keras.applications.
+        padding: None pads as many cells behind as in front, as PyTorch and
+            keras.applications do; `"SAME"` pads one less in front where it strides, as
+            `padding="same"` of Keras and TensorFlow does.
         norm: makes a normalisation, `norm(features, rngs=rngs)`.
         activation: of all blocks.
         rngs: where the initializers take their keys.
@@ -76,6 +81,8 @@ class ResNet(nnx.Module):
         keep_prob: float = 1.0,
         scan: bool = False,
         remat: bool = False,
+        use_bias: bool = False,
+        padding: str | None = None,
         norm: Norm = batch_norm,
         activation: Activation = jax.nn.relu,
         rngs: nnx.Rngs,
@@ -88,12 +95,17 @@ class ResNet(nnx.Module):
                 "ResNet: scan needs blocks that are equal, and with stochastic depth "
                 f"each has a chance of its own; got keep_prob={keep_prob} (scan=False)"
             )
+        check_choice("ResNet", "padding", padding, (None, "SAME"))
+        if padding is not None:
+            options["padding"] = padding
         large = stem == "large"
         self.stem = ConvBlock(
             in_features,
             width,
             (7, 7) if large else (3, 3),
             strides=2 if large else 1,
+            padding=padding,
+            use_bias=use_bias,
             norm=norm,
             activation=activation,
             rngs=rngs,
@@ -102,6 +114,7 @@ class ResNet(nnx.Module):
             # The first block normalises and activates what the stem gives.
             self.stem.norm, self.stem.activation = nnx.data(None), None
         self.pool_stem = large
+        self.padding = padding
         self.stages = nnx.List()
         inputs, number = width, 0
         for stage, depth in enumerate(depths):
@@ -116,6 +129,7 @@ class ResNet(nnx.Module):
                 kind,
                 shortcut=shortcut,
                 preactivation=preactivation,
+                use_bias=use_bias,
                 norm=norm,
                 activation=activation,
                 rngs=rngs,
@@ -142,7 +156,7 @@ class ResNet(nnx.Module):
         """The maps `(*batch, height, width, channels)` that the stages give."""
         y = self.stem(x)
         if self.pool_stem:
-            y = max_pool(y, (3, 3), strides=2, padding=1)
+            y = max_pool(y, (3, 3), strides=2, padding=self.padding or 1)
         maps = []
         for blocks in self.stages:
             for block in blocks:
@@ -173,6 +187,16 @@ GROUPED = {
     "wide_resnet50_2": ("resnet50", 1, 128),
     "wide_resnet101_2": ("resnet101", 1, 128),
 }
+# keras.applications: biases, other figures, the stride in the first 1x1.
+KERAS = {
+    f"{name}_keras": {
+        **LARGE[name],
+        "stride_first": True,
+        "use_bias": True,
+        "norm": partial(nnx.BatchNorm, momentum=0.99, epsilon=1.001e-5),
+    }
+    for name in ("resnet50", "resnet101", "resnet152")
+}
 # 6n + 2 layers, counted as in the paper, section 4.2.
 SMALL = {
     f"{kind}{6 * n + 2}_cifar": {
@@ -193,6 +217,7 @@ PRESETS: dict[str, tuple[Any, dict[str, Any]]] = {
             name: {**LARGE[base], "groups": groups, "group_width": group_width}
             for name, (base, groups, group_width) in GROUPED.items()
         },
+        **KERAS,
         **SMALL,
     }.items()
 }

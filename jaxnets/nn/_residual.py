@@ -35,7 +35,8 @@ class ResidualBlock(Block):
         activation: the relu of the formula.
         use_bias: whether the convolutions have biases.
         rngs: where the initializers take their keys, and stochastic depth its draws.
-        options: further arguments of every `Conv`.
+        options: further arguments of every `Conv`, such as `padding`, which else is
+            (k - 1) // 2 cells on both sides.
 
     Raises:
         ValueError: if an option is unknown or out of range, or `zero_init` meets

@@ -138,15 +138,15 @@ class Block(nnx.Module):
 
 
 def _conv(step: Step, *, use_bias: bool, rngs: nnx.Rngs, options: dict) -> Conv:
+    centred = centred_padding("residual block", step.kernel_size)
     return Conv(
         step.inputs,
         step.features,
         step.kernel_size,
         step.strides,
-        padding=centred_padding("residual block", step.kernel_size),
         feature_group_count=step.groups,
         use_bias=use_bias,
         kernel_init=he_fan_out,
         rngs=rngs,
-        **options,
+        **{"padding": centred, **options},
     )

@@ -1,0 +1,203 @@
+"""Which array of a file goes where: everything is checked before anything is read."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from jaxnets.interop._names import Names
+from jaxnets.interop._stored import FLOATS, FUNCTION, Stored
+from jaxnets.interop._weights_layouts import Place, place_of
+from jaxnets.interop._weights_slots import Slot
+
+# How many batches torch's BatchNorm has seen, which none of its defaults looks at.
+COUNTS = ".num_batches_tracked"
+
+
+class Pair(NamedTuple):
+    """An array of ours, the place it has in the source, and what the file has there."""
+
+    slot: Slot
+    place: Place
+    stored: Stored
+
+
+class Match(NamedTuple):
+    """Every array of the model and of the file, sorted out."""
+
+    pairs: tuple[Pair, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    excluded: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def match(
+    slots: Sequence[Slot],
+    stored: Mapping[str, Stored],
+    names: Names,
+    *,
+    source: str,
+    exclude: Sequence[str],
+    skip_head: bool,
+) -> Match:
+    """Sort out the arrays of a model and those of a file.
+
+    Raises:
+        ValueError: if an array of the model has no place in the source, or a pattern
+            of `exclude` or `skip_head` meets nothing.
+    """
+    heads = names.heads if skip_head else ()
+    left = dict(stored)
+    used = set()
+
+    def is_excluded(*candidates: str) -> bool:
+        hits = {p for p in exclude if any(fnmatchcase(c, p) for c in candidates)}
+        used.update(hits)
+        return bool(hits)
+
+    pairs, missing, excluded, ignored = [], [], [], []
+    for slot in slots:
+        place = place_of(slot, names)
+        theirs = [] if place is None else [place.name]
+        if slot.layer in heads or is_excluded(slot.name, *theirs):
+            excluded.append(slot.name)
+            ignored += [name for name in theirs if left.pop(name, None) is not None]
+        elif place is None:
+            raise ValueError(
+                f"{FUNCTION}: source {source!r} has no place for {slot.name} "
+                f"{slot.shape} (name it in exclude, or use a model without it)"
+            )
+        elif place.name in left:
+            pairs.append(Pair(slot, place, left.pop(place.name)))
+        else:
+            missing.append(f"{slot.name} {slot.shape} <- {place.name!r}")
+    head_names = tuple(f"{names.layer(head)}." for head in heads)
+    head_names += tuple(f"{names.layer(head)}/" for head in heads)
+    for name in list(left):
+        passed = name.endswith(COUNTS) and names.convention == "torch"
+        if passed or name.startswith((*head_names, *names.optional)):
+            ignored.append(name)
+        elif is_excluded(name):
+            ignored.append(name)
+        else:
+            continue
+        del left[name]
+    unused = [pattern for pattern in exclude if pattern not in used]
+    if unused:
+        raise ValueError(
+            f"{FUNCTION}: exclude has {unused[0]!r}, which fits no array of the model "
+            "or of the file (a pattern such as 'head.*', of our names or theirs)"
+        )
+    if skip_head and not heads:
+        raise ValueError(
+            f"{FUNCTION}: skip_head is for the networks of jaxnets.models, whose heads "
+            "are known (exclude=['name.*'] leaves out the layer that you name)"
+        )
+    return Match(
+        tuple(pairs), tuple(missing), tuple(left), tuple(excluded), tuple(ignored)
+    )
+
+
+def check_match(
+    found: Match, stored: Mapping[str, Stored], names: Names, *, strict: bool
+) -> None:
+    """Raise unless names, shapes and dtypes fit, naming everything that does not.
+
+    Raises:
+        ValueError: if names are missing or unexpected where `strict`, no name fits, or
+            shapes differ.
+        TypeError: if an array holds no floats.
+    """
+    if (strict and (found.missing or found.unexpected)) or not found.pairs:
+        raise ValueError(_names_message(found, stored, names))
+    wrong = [p for p in found.pairs if p.stored.shape != p.place.shape]
+    if wrong:
+        raise ValueError(_shapes_message(wrong, names))
+    for pair in found.pairs:
+        if pair.stored.dtype not in FLOATS:
+            raise TypeError(
+                f"{FUNCTION}: {pair.place.name!r} must hold floats "
+                f"({', '.join(FLOATS)}); got {pair.stored.dtype}"
+            )
+
+
+def renamed(
+    stored: Mapping[str, Stored], rename: Callable[[str], str] | None
+) -> dict[str, Stored]:
+    """The arrays of a file by the names that a user's function gives them."""
+    if rename is None:
+        return dict(stored)
+    new: dict[str, Stored] = {}
+    for name, array in stored.items():
+        if rename(name) in new:
+            raise ValueError(
+                f"{FUNCTION}: rename gives {rename(name)!r} to two arrays, {name!r} "
+                "among them"
+            )
+        new[rename(name)] = array
+    return new
+
+
+def _names_message(found: Match, stored: Mapping[str, Stored], names: Names) -> str:
+    parts = [f"{FUNCTION}: the names of the model and of the file do not fit."]
+    parts += _listed("The file lacks (ours <- theirs)", found.missing)
+    described = [f"{name!r} {stored[name].shape}" for name in found.unexpected]
+    parts += _listed("The file has, and the model has no place for", described)
+    hint = _hint(found, names)
+    parts.append(
+        f"({hint}; exclude=[...] leaves out what you name, strict=False all of these)"
+    )
+    return "\n".join(parts)
+
+
+def _hint(found: Match, names: Names) -> str:
+    """What probably happened."""
+    wanted = {line.partition(" <- ")[2].strip("'") for line in found.missing}
+    for name in found.unexpected:
+        for longer, shorter in ((name, wanted), *((w, {name}) for w in wanted)):
+            prefix, _, rest = longer.partition(".")
+            if rest in shorter and longer is name:
+                call = f"name.removeprefix({prefix + '.'!r})"
+                return f"rename=lambda name: {call} would help"
+            if rest in shorter:
+                return f"rename=lambda name: {prefix + '.'!r} + name would help"
+    biases = [name for name in found.unexpected if re.search(r"_conv/bias$", name)]
+    if names.convention == "keras" and biases and not found.missing:
+        return "keras.applications has biases: models.create('resnet50_keras')"
+    if not found.pairs:
+        return "no name fits: is it another network, or another source?"
+    return "another depth, or options that differ?"
+
+
+def _shapes_message(wrong: Sequence[Pair], names: Names) -> str:
+    heads = [p for p in wrong if p.slot.layer in names.heads]
+    lines = [
+        f"{p.slot.name} {p.slot.shape} <- {p.place.name!r} must have shape "
+        f"{p.place.shape}; got {p.stored.shape}"
+        for p in wrong
+    ]
+    if len(heads) < len(wrong):
+        listed = "\n".join(_listed("They are", lines))
+        return f"{FUNCTION}: shapes in the file differ from the model's.\n{listed}"
+    first = heads[0]
+    # Their axis of classes: torch keeps it first, we and Keras keep it last.
+    axis = 0 if names.convention == "torch" else -1
+    theirs, ours = (
+        s[axis] if s else 1 for s in (first.stored.shape, first.place.shape)
+    )
+    if theirs == ours:
+        return f"{FUNCTION}: the head differs.\n" + "\n".join(_listed("There", lines))
+    return "\n".join(
+        [
+            f"{FUNCTION}: the file is for {theirs} classes, the model for {ours} (make "
+            f"it with num_classes={theirs}, or load all but its head with "
+            "skip_head=True).",
+            *_listed("These differ", lines),
+        ]
+    )
+
+
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    lines = [f"  {line}" for line in lines]
+    return [f"{title}:", *lines] if lines else []
