@@ -2,13 +2,13 @@
 
 from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from jaxnets import models
 from jaxnets.interop import load_safetensors, save_safetensors
+from tests.weights_helpers import assert_logits, blank, run
 
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -91,13 +91,6 @@ def theirs_on(network, x):
         return network(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
 
 
-def assert_logits(got, wanted):
-    """Equal to 1e-4 of the largest logit."""
-    wanted = np.asarray(wanted)
-    assert got.shape == wanted.shape and np.abs(wanted).max() > 0.05
-    assert np.abs(np.asarray(got) - wanted).max() <= 1e-4 * np.abs(wanted).max()
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_logits_agree_and_weights_come_back(name, rng, tmp_path):
     make, make_theirs, source, side = CASES[name]
@@ -107,12 +100,11 @@ def test_logits_agree_and_weights_come_back(name, rng, tmp_path):
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 1e-5
     safetensors.save_file(theirs.state_dict(), tmp_path / "a.safetensors")
-    model = make(rngs=nnx.Rngs(1))
+    model = blank(make)
     report = load_safetensors(model, tmp_path / "a.safetensors", source=source)
     assert not report.missing and not report.unexpected
     x = image(rng, side, 1 if name == "lenet" else 3)
-    model.eval()
-    assert_logits(model(jnp.asarray(x)), theirs_on(theirs, x))
+    assert_logits(run(model, x), theirs_on(theirs, x))
 
     save_safetensors(model, tmp_path / "b.safetensors", source=source)
     back = safetensors.load_file(tmp_path / "b.safetensors")
@@ -130,35 +122,33 @@ def test_googlenet_with_its_auxiliary_heads(rng, tmp_path):
     path = tmp_path / "g.safetensors"
     safetensors.save_file(theirs.state_dict(), path)
     options = {"num_classes": 5, "transform_input": True}
-    model = models.create("googlenet", auxiliary=True, **options, rngs=nnx.Rngs(1))
+    model = blank(partial(models.create, "googlenet", auxiliary=True, **options))
     report = load_safetensors(model, path)
     x = image(rng, 71)  # odd maps: ceil_mode takes one cell more
     wanted = theirs_on(theirs, x)
-    model.eval()
-    logits, extra = model.with_auxiliary(jnp.asarray(x))
+    logits, extra = run(model, x, method="with_auxiliary")
     for got, want in zip((logits, *extra), wanted, strict=True):
         assert_logits(got, want)
 
-    alone = models.create("googlenet", **options, rngs=nnx.Rngs(2))
+    alone = blank(partial(models.create, "googlenet", **options))
     less = load_safetensors(alone, path)
     assert {n.split(".")[0] for n in less.ignored if "tracked" not in n} == {
         "aux1",
         "aux2",
     }
     assert len(less.loaded) == len(report.loaded) - 2 * 9
-    alone.eval()
-    assert_logits(alone(jnp.asarray(x)), wanted[0])
+    assert_logits(run(alone, x), wanted[0])
 
 
 def test_a_pth_is_read_with_weights_only(tmp_path, rng):
     theirs = networks.randomise(networks.LeNet(), seed=0)
     path = tmp_path / "lenet.pth"
     torch.save({"state_dict": theirs.state_dict(), "epoch": 3}, path)
-    model = models.create("lenet5_modern", rngs=nnx.Rngs(1))
+    model = blank(partial(models.create, "lenet5_modern"))
     report = load_safetensors(model, path)
     assert "read by torch.load(weights_only=True)" in str(report)
     x = image(rng, 28, 1)
-    assert_logits(model(jnp.asarray(x)), theirs_on(theirs, x))
+    assert_logits(run(model, x), theirs_on(theirs, x))
 
 
 class Evil:
@@ -168,7 +158,7 @@ class Evil:
 
 def test_a_pth_that_would_run_code_is_refused(tmp_path, capsys):
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pth")
-    model = models.create("lenet5_modern", rngs=nnx.Rngs(1))
+    model = blank(partial(models.create, "lenet5_modern"))
     with pytest.raises(
         ValueError, match=r"not read by torch.load\(weights_only=True\)"
     ):
@@ -182,7 +172,7 @@ def test_bfloat16_of_torch(tmp_path):
     safetensors.save_file(theirs.state_dict(), tmp_path / "a.safetensors")
     torch.save(theirs.state_dict(), tmp_path / "a.pth")
     for name in ("a.safetensors", "a.pth"):
-        model = models.create("lenet5_modern", rngs=nnx.Rngs(1))
+        model = blank(partial(models.create, "lenet5_modern"))
         report = load_safetensors(model, tmp_path / name)
         assert report.loaded[0].dtype == "BF16"
         got = np.asarray(model.dense2.kernel[...])
