@@ -27,34 +27,37 @@ def from_hub(
     def fetch(name: str) -> Path:
         return Path(hub.hf_hub_download(repository, name, revision=revision))
 
+    unreachable = []
+
     def fetch_optional(name: str) -> Path | None:
         try:
             return fetch(name)
-        # A kind of EntryNotFoundError that tells of the cache, not of the repository.
-        except errors.LocalEntryNotFoundError:
-            raise
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+            # Not in the cache; another file may be.
+            unreachable.append(error)
         except errors.EntryNotFoundError:
-            return None
+            pass
+        return None
 
     try:
-        found = fetch_optional("model.safetensors")
-        if found is None:
-            found = fetch_optional(INDEX)
-            if found is None:
-                raise FileNotFoundError(
-                    f"{FUNCTION}: {repository} on Hugging Face has neither "
-                    f"model.safetensors nor {INDEX} (fetch what it has and give its "
-                    "path)"
-                )
-            for shard in sorted(set(shard_names(found).values())):
-                fetch(shard)
+        found = fetch_optional("model.safetensors") or fetch_optional(INDEX)
+        if found is None and not unreachable:
+            raise FileNotFoundError(
+                f"{FUNCTION}: {repository} on Hugging Face has neither "
+                f"model.safetensors nor {INDEX} (fetch what it has and give its path)"
+            )
+        shards: set[str] = set()
+        if found is not None and found.name == INDEX:
+            shards |= set(shard_names(found).values())
+        all_here = all([fetch_optional(shard) for shard in sorted(shards)])
+        if found is None or (unreachable and not all_here):
+            raise FileNotFoundError(
+                f"{FUNCTION}: {repository} is no file or folder here, and Hugging Face "
+                "cannot be reached; it is not in its cache either (look at the path, "
+                "go online once, or copy the folder and give its path): "
+                f"{unreachable[-1]}"
+            ) from unreachable[-1]
         fetch_optional("config.json")
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise FileNotFoundError(
-            f"{FUNCTION}: {repository} is no file or folder here, and Hugging Face "
-            "cannot be reached; it is not in its cache either (look at the path, go "
-            f"online once, or copy the folder and give its path): {error}"
-        ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         what = f"{repository} at {revision}" if revision else repository
         raise FileNotFoundError(

@@ -17,6 +17,7 @@ INDEX = "model.safetensors.index.json"
 LARGEST_JSON = 16 * 2**20
 TORCH = (".pth", ".pt", ".bin")
 H5 = (".h5", ".hdf5")
+ENDINGS = (".safetensors", ".json", *H5, *TORCH)
 
 
 class Found(NamedTuple):
@@ -35,7 +36,8 @@ def open_weights(path: str | Path, revision: str | None, stack: ExitStack) -> Fo
         ValueError: if it cannot be believed.
     """
     place = Path(path).expanduser()
-    if not place.exists() and isinstance(path, str) and REPOSITORY.fullmatch(path):
+    named = isinstance(path, str) and REPOSITORY.fullmatch(path)
+    if named and not place.exists() and not path.endswith(ENDINGS):
         place, how = from_hub(path, revision, shard_names), f"Hugging Face {path}"
     else:
         how = str(place)
