@@ -85,6 +85,9 @@ NO_ARRAYS = {
         for way in ("from", "to")
         for peer in ("torch", "keras", "flax")
     },
+    "interop.LoadReport": "a container",
+    "interop.load_safetensors": "reads a file",
+    "interop.save_safetensors": "writes a file",
     **{
         f"train.{name}": "runs or describes a training"
         for name in (

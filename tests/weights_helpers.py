@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
+from jaxnets.interop import load_safetensors
 from jaxnets.nn import Conv
 
 
@@ -67,3 +69,19 @@ def assert_logits(got, wanted):
     wanted = np.asarray(wanted)
     assert got.shape == wanted.shape and np.abs(wanted).max() > 0.05
     assert np.abs(np.asarray(got) - wanted).max() <= 1e-4 * np.abs(wanted).max()
+
+
+def assert_same(one, other):
+    """Every parameter and statistic is the same number."""
+    assert values(one).keys() == values(other).keys()
+    for name, value in values(one).items():
+        np.testing.assert_array_equal(values(other)[name], value, name)
+
+
+def refused(path, match, *, make, error=ValueError, **options):
+    """The error, after which no number of the model has changed."""
+    model = blank(make)
+    with pytest.raises(error, match=match) as caught:
+        load_safetensors(model, path, **options)
+    assert all(np.isnan(value).all() for value in values(model).values())
+    return str(caught.value)

@@ -36,9 +36,9 @@ def open_weights(path: str | Path, revision: str | None, stack: ExitStack) -> Fo
         ValueError: if it cannot be believed.
     """
     place = Path(path).expanduser()
-    named = isinstance(path, str) and REPOSITORY.fullmatch(path)
-    if named and not place.exists() and not path.endswith(ENDINGS):
-        place, how = from_hub(path, revision, shard_names), f"Hugging Face {path}"
+    name = path if isinstance(path, str) and not path.endswith(ENDINGS) else ""
+    if REPOSITORY.fullmatch(name) and not place.exists():
+        place, how = from_hub(name, revision, shard_names), f"Hugging Face {name}"
     else:
         how = str(place)
     if not place.exists():

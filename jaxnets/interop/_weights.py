@@ -74,6 +74,7 @@ def load_safetensors(
     Example:
         >>> import tempfile
         >>> from jaxnets import models
+        >>> from jaxnets.interop import save_safetensors
         >>> small = {"width": 4, "stem": "small", "num_classes": 3}
         >>> model = models.ResNet((1, 1), **small, rngs=nnx.Rngs(0))
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +83,7 @@ def load_safetensors(
         ...     other = models.ResNet((1, 1), **small, rngs=nnx.Rngs(1))
         ...     report = load_safetensors(other, path, source="torchvision")
         >>> print(str(report).splitlines()[1])
-          stem.conv.kernel (3, 3, 3, 4) ... <- 'conv1.weight' (4, 3, 3, 3) F32
+          stem.conv.kernel (3, 3, 3, 4) <- 'conv1.weight' (4, 3, 3, 3) F32
         >>> bool(jnp.all(other.head.kernel[...] == model.head.kernel[...]))
         True
     """

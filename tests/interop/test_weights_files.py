@@ -11,6 +11,7 @@ import pytest
 
 from jaxnets import models
 from jaxnets.interop import load_safetensors, save_safetensors
+from tests import weights_helpers as helpers
 from tests.weights_helpers import blank, draw, values
 
 files = pytest.importorskip("safetensors.numpy")
@@ -29,12 +30,7 @@ def good(rng, tmp_path):
     return path
 
 
-def refused(path, match, *, error=ValueError, make=make, source="jaxnets", **options):
-    """The error, after which no number of the model has changed."""
-    model = blank(make)
-    with pytest.raises(error, match=match):
-        load_safetensors(model, path, source=source, **options)
-    assert all(np.isnan(value).all() for value in values(model).values())
+refused = partial(helpers.refused, make=make, source="jaxnets")
 
 
 def header(arrays, data=b"", length=None):

@@ -125,6 +125,14 @@ def test_googlenet_without_auxiliary_heads_says_so():
             lambda r: models.ResNet((2,), scan=True, keep_prob=0.5, rngs=r),
             r"scan needs blocks that are equal.*keep_prob=0.5 \(scan=False\)",
         ),
+        (
+            lambda r: models.ResNet((1,), padding="VALID", rngs=r),
+            "padding must be one of None, 'SAME'; got 'VALID'",
+        ),
+        (
+            lambda r: models.GoogLeNet(transform_input=True, in_features=1, rngs=r),
+            "transform_input is for red, green and blue; got in_features=1",
+        ),
         (lambda r: models.LeNet5(head="svm", rngs=r), "head must be 'rbf' or 'dense'"),
         (
             lambda r: models.LeNet5(rngs=r)(jnp.ones((1, 33, 32, 1))),
