@@ -79,6 +79,9 @@ def test_short_resnet_there_and_back(keras, rng, tmp_path):
     pairs = {row.ours: (row.theirs, row.dtype) for row in report.loaded}
     assert pairs["stem.conv.kernel"] == ("conv1_conv/kernel", "F32")
     compare(model, theirs, rng, 64)
+    norm = theirs.get_layer("conv1_bn")
+    wanted = (norm.epsilon, norm.momentum)
+    assert (model.stem.norm.epsilon, model.stem.norm.momentum) == wanted
 
     save_safetensors(model, tmp_path / "b.h5", source="keras")
     other = make_resnet(keras)

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxnets import models
 from jaxnets.interop import load_safetensors, save_safetensors
+from jaxnets.nn._conv_block import batch_norm
 from tests.weights_helpers import assert_logits, blank, run
 
 torch = pytest.importorskip("torch")
@@ -62,7 +63,7 @@ CASES = {
         58,
     ),
     "vgg_bn": (
-        partial(models.VGG, (1, 2, 1), WIDTHS, hidden=20, norm=nnx.BatchNorm, **TINY),
+        partial(models.VGG, (1, 2, 1), WIDTHS, hidden=20, norm=batch_norm, **TINY),
         lambda: networks.VGG((1, 2, 1), WIDTHS, normalise=True),
         "torchvision",
         58,
@@ -91,14 +92,19 @@ def theirs_on(network, x):
         return network(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
 
 
+def figures(model):
+    """Epsilon, and the share of the old statistics that training keeps."""
+    return {
+        (norm.epsilon, norm.momentum)
+        for _, norm in nnx.iter_graph(model)
+        if isinstance(norm, nnx.BatchNorm)
+    }
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_logits_agree_and_weights_come_back(name, rng, tmp_path):
     make, make_theirs, source, side = CASES[name]
     theirs = networks.randomise(make_theirs(), seed=0)
-    if name == "vgg_bn":
-        for module in theirs.modules():  # that of nnx.BatchNorm
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eps = 1e-5
     safetensors.save_file(theirs.state_dict(), tmp_path / "a.safetensors")
     model = blank(make)
     report = load_safetensors(model, tmp_path / "a.safetensors", source=source)
@@ -110,6 +116,11 @@ def test_logits_agree_and_weights_come_back(name, rng, tmp_path):
     back = safetensors.load_file(tmp_path / "b.safetensors")
     other = make_theirs()
     other.load_state_dict(back, strict=True)
+    assert figures(model) == {
+        (norm.eps, 1 - norm.momentum)
+        for norm in theirs.modules()
+        if isinstance(norm, torch.nn.BatchNorm2d)
+    }
     for key, tensor in theirs.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             assert torch.equal(back[key], tensor), key
@@ -126,6 +137,7 @@ def test_googlenet_with_its_auxiliary_heads(rng, tmp_path):
     report = load_safetensors(model, path)
     x = image(rng, 71)  # odd maps: ceil_mode takes one cell more
     wanted = theirs_on(theirs, x)
+    assert figures(model) == {(1e-3, 1 - theirs.conv1.bn.momentum)}
     logits, extra = run(model, x, method="with_auxiliary")
     for got, want in zip((logits, *extra), wanted, strict=True):
         assert_logits(got, want)
