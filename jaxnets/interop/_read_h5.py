@@ -4,6 +4,7 @@ Both are read as `layer/role`, such as `conv1_conv/kernel`. Nothing that points 
 the file is followed, and nothing but plain numbers is read.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +17,7 @@ from jaxnets.interop._stored import Stored, bad_file, optional_package
 
 DEEPEST = 32
 MOST = 100_000
+LARGEST_CHUNK = 2**20
 # The optimizer's state and the seeds of dropout are no weights.
 PASSED = ("optimizer", "optimizer_weights", "seed_generator")
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -80,6 +82,9 @@ def _check_plain(path: Path, where: str, dataset: Any) -> None:
         )
     if dataset.shape is None:
         raise bad_file(path, f"has no shape for {where!r}")
+    # A chunk is unpacked whole, and may be larger than what it is a part of.
+    if math.prod(dataset.chunks or ()) > max(dataset.size, LARGEST_CHUNK):
+        raise bad_file(path, f"has chunks of {dataset.chunks} for {where!r}")
 
 
 def _name(names: list[str], group: Any) -> str:

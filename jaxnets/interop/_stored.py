@@ -27,9 +27,9 @@ def optional_package(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
+        remedy = "torch" if name == "torch" else "'jaxnets[weights]'"
         raise ModuleNotFoundError(
-            f"weights: this needs the package {name} (pip install 'jaxnets[weights]')",
-            name=name,
+            f"interop: this needs the package {name} (pip install {remedy})", name=name
         ) from error
 
 

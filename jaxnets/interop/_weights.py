@@ -76,11 +76,11 @@ def load_safetensors(
         >>> from jaxnets import models
         >>> from jaxnets.interop import save_safetensors
         >>> small = {"width": 4, "stem": "small", "num_classes": 3}
-        >>> model = models.ResNet((1, 1), **small, rngs=nnx.Rngs(0))
+        >>> model = models.ResNet((1,), **small, rngs=nnx.Rngs(0))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = f"{folder}/small.safetensors"
         ...     save_safetensors(model, path, source="torchvision")
-        ...     other = models.ResNet((1, 1), **small, rngs=nnx.Rngs(1))
+        ...     other = models.ResNet((1,), **small, rngs=nnx.Rngs(1))
         ...     report = load_safetensors(other, path, source="torchvision")
         >>> print(str(report).splitlines()[1])
           stem.conv.kernel (3, 3, 3, 4) <- 'conv1.weight' (4, 3, 3, 3) F32
@@ -121,7 +121,7 @@ def load_safetensors(
             )
             for p in matched.pairs
         ),
-        matched.missing,
+        tuple(slot.name for slot, _ in matched.missing),
         matched.unexpected,
         matched.excluded,
         matched.ignored,

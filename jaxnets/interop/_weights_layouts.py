@@ -47,8 +47,12 @@ class Place(NamedTuple):
     to_theirs: Change
 
 
-def place_of(slot: Slot, names: Names) -> Place | None:
-    """The place of a slot, or None if the other library has no such layer."""
+def place_of(function: str, slot: Slot, names: Names) -> Place | None:
+    """The place of a slot, or None if the other library has no such layer.
+
+    Raises:
+        ValueError: if a dense layer cannot follow the flattened map that is stated.
+    """
     if names.convention == "jaxnets":
         return Place(slot.name, slot.shape, _same, _same)
     roles = TORCH_ROLES if names.convention == "torch" else KERAS_ROLES
@@ -64,6 +68,13 @@ def place_of(slot: Slot, names: Names) -> Place | None:
     if slot.kind == "conv":
         return _torch_conv(name, slot.shape)
     window = names.flattened.get(slot.layer, (1, 1))
+    rows, columns = window
+    if slot.shape[0] % (rows * columns):
+        raise ValueError(
+            f"{function}: the {slot.shape[0]} inputs of the dense layer for {name!r} "
+            f"are no multiple of {rows} x {columns} cells (check the rows and columns "
+            "of the map that is flattened before it)"
+        )
     return _torch_dense(name, slot.shape, window, slot.layer in names.dense_as_conv)
 
 
@@ -90,13 +101,7 @@ def _torch_dense(
     """Torch flattens (channels, rows, columns), we (rows, columns, channels)."""
     inputs, out = shape
     rows, columns = window
-    channels, rest = divmod(inputs, rows * columns)
-    if rest:
-        raise ValueError(
-            f"weights: the {inputs} inputs of the dense layer for {name!r} are no "
-            f"multiple of {rows} x {columns} cells (check the rows and columns of the "
-            "map that is flattened before it)"
-        )
+    channels = inputs // (rows * columns)
     maps = (out, channels, rows, columns)
 
     def to_ours(array: np.ndarray) -> np.ndarray:

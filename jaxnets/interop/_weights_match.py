@@ -1,7 +1,7 @@
 """Which array of a file goes where: everything is checked before anything is read."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Match(NamedTuple):
     """Every array of the model and of the file, sorted out."""
 
     pairs: tuple[Pair, ...]
-    missing: tuple[str, ...]
+    missing: tuple[tuple[Slot, Place], ...]
     unexpected: tuple[str, ...]
     excluded: tuple[str, ...]
     ignored: tuple[str, ...]
@@ -58,7 +58,7 @@ def match(
 
     pairs, missing, excluded, ignored = [], [], [], []
     for slot in slots:
-        place = place_of(slot, names)
+        place = place_of(FUNCTION, slot, names)
         theirs = [] if place is None else [place.name]
         if slot.layer in heads or is_excluded(slot.name, *theirs):
             excluded.append(slot.name)
@@ -71,7 +71,7 @@ def match(
         elif place.name in left:
             pairs.append(Pair(slot, place, left.pop(place.name)))
         else:
-            missing.append(f"{slot.name} {slot.shape} <- {place.name!r}")
+            missing.append((slot, place))
     head_names = tuple(f"{names.layer(head)}." for head in heads)
     head_names += tuple(f"{names.layer(head)}/" for head in heads)
     for name in list(left):
@@ -141,7 +141,8 @@ def renamed(
 
 def _names_message(found: Match, stored: Mapping[str, Stored], names: Names) -> str:
     parts = [f"{FUNCTION}: the names of the model and of the file do not fit."]
-    parts += _listed("The file lacks (ours <- theirs)", found.missing)
+    lacking = [f"{s.name} {s.shape} <- {place.name!r}" for s, place in found.missing]
+    parts += _listed("The file lacks (ours <- theirs)", lacking)
     described = [f"{name!r} {stored[name].shape}" for name in found.unexpected]
     parts += _listed("The file has, and the model has no place for", described)
     hint = _hint(found, names)
@@ -153,21 +154,29 @@ def _names_message(found: Match, stored: Mapping[str, Stored], names: Names) -> 
 
 def _hint(found: Match, names: Names) -> str:
     """What probably happened."""
-    wanted = {line.partition(" <- ")[2].strip("'") for line in found.missing}
-    for name in found.unexpected:
-        for longer, shorter in ((name, wanted), *((w, {name}) for w in wanted)):
-            prefix, _, rest = longer.partition(".")
-            if rest in shorter and longer is name:
-                call = f"name.removeprefix({prefix + '.'!r})"
-                return f"rename=lambda name: {call} would help"
-            if rest in shorter:
-                return f"rename=lambda name: {prefix + '.'!r} + name would help"
-    biases = [name for name in found.unexpected if re.search(r"_conv/bias$", name)]
+    wanted = {place.name for _, place in found.missing}
+    longer = _prefix(found.unexpected, wanted)
+    if longer:
+        return f"rename=lambda name: name.removeprefix({longer!r}) would help"
+    shorter = _prefix(wanted, set(found.unexpected))
+    if shorter:
+        return f"rename=lambda name: {shorter!r} + name would help"
+    biases = any(name.endswith("_conv/bias") for name in found.unexpected)
     if names.convention == "keras" and biases and not found.missing:
         return "keras.applications has biases: models.create('resnet50_keras')"
     if not found.pairs:
         return "no name fits: is it another network, or another source?"
     return "another depth, or options that differ?"
+
+
+def _prefix(long: Iterable[str], short: Set[str]) -> str:
+    """What, taken off the long names, makes the most short ones of them; or nothing."""
+    prefixes = Counter(
+        name[: -len(rest)]
+        for name, rest in ((name, name.partition(".")[2]) for name in long)
+        if rest in short
+    )
+    return max(prefixes, key=prefixes.__getitem__, default="")
 
 
 def _shapes_message(wrong: Sequence[Pair], names: Names) -> str:

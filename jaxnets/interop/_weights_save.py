@@ -52,23 +52,23 @@ def save_safetensors(
 
     Example:
         >>> import tempfile
-        >>> from jaxnets import models
-        >>> model = models.create("lenet5_modern", rngs=nnx.Rngs(0))
+        >>> from safetensors.numpy import load_file
+        >>> model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "lenet.safetensors"
-        ...     save_safetensors(model, path)
-        ...     path.stat().st_size > 4 * 61_706
-        True
+        ...     save_safetensors(model, f"{folder}/a.safetensors", source="torchvision")
+        ...     arrays = load_file(f"{folder}/a.safetensors")
+        >>> {name: array.shape for name, array in sorted(arrays.items())}
+        {'bias': (2,), 'weight': (2, 3)}
     """
     function = "save_safetensors"
     names = names_for(function, model, source, flattened)
     path = Path(path).expanduser()
     ending = ".h5" if names.convention == "keras" else ".safetensors"
     if path.suffix != ending or path.name.endswith(".weights.h5"):
-        remedy = ", which Keras loads by name" if ending == ".h5" else ""
+        keras = ", not in .weights.h5, so that Keras finds layers by their names"
         raise ValueError(
-            f"{function}: path must end in {ending} for source {source!r}{remedy}, and "
-            f"not in .weights.h5; got {path.name!r}"
+            f"{function}: path must end in {ending} for source {source!r}"
+            f"{keras if ending == '.h5' else ''}; got {path.name!r}"
         )
     if not path.parent.is_dir():
         raise FileNotFoundError(
@@ -76,13 +76,13 @@ def save_safetensors(
         )
     arrays = {}
     for slot in slots_of(model):
-        place = place_of(slot, names)
+        place = place_of(function, slot, names)
         if place is None:
             raise ValueError(
                 f"{function}: source {source!r} has no place for {slot.name} "
                 f"{slot.shape} (the names of source 'jaxnets' fit every model)"
             )
-        arrays[place.name] = np.ascontiguousarray(place.to_theirs(slot.value()))
+        arrays[place.name] = np.array(place.to_theirs(slot.value()), order="C")
         if names.convention == "torch" and slot.role == "var":
             counts = place.name.removesuffix(".running_var") + COUNTS
             arrays[counts] = np.zeros((), np.int64)

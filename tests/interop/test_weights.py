@@ -106,7 +106,7 @@ def test_not_strict_leaves_what_does_not_fit(model, theirs):
     change(theirs, {"more": np.ones(2)}, ["fc.bias"])
     other = blank(resnet)
     report = load_safetensors(other, theirs, strict=False)
-    assert report.missing == ("head.bias (3,) <- 'fc.bias'",)
+    assert report.missing == ("head.bias",)
     assert report.unexpected == ("more",)
     assert np.isnan(values(other)["head.bias"]).all()
     np.testing.assert_array_equal(

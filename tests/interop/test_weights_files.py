@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnets import models
-from jaxnets.interop import load_safetensors, save_safetensors
+from jaxnets.interop import _read_safetensors, load_safetensors, save_safetensors
 from tests import weights_helpers as helpers
 from tests.weights_helpers import blank, draw, values
 
@@ -87,8 +87,6 @@ def test_large_arrays_with_no_place_are_never_read(good, monkeypatch):
     files.save_file(arrays | {"large": np.zeros(10**6, np.float32)}, good)
     refused(good, r"'large' \(1000000,\)")
     read = []
-    from jaxnets.interop import _read_safetensors
-
     original = _read_safetensors.partial
 
     def spy(function, name):
@@ -277,6 +275,15 @@ def test_a_large_array_in_h5_is_never_read(keras_file):
         del file["fc1/fc1/bias"]
         file.create_dataset("fc1/fc1/bias", (2**38,), "f4", chunks=(2**20,))
     refused_h5(keras_file, "must have shape \\(6,\\); got \\(274877906944,\\)")
+
+
+def test_chunks_larger_than_what_they_hold(keras_file):
+    """Half a thousand million cells, packed into nothing, for an array of six."""
+    with h5py.File(keras_file, "a") as file:
+        del file["fc1/fc1/bias"]
+        options = {"maxshape": (None,), "chunks": (2**29,), "compression": "gzip"}
+        file.create_dataset("fc1/fc1/bias", (6,), "f4", **options)
+    refused_h5(keras_file, "has chunks of")
 
 
 def test_groups_without_an_end(keras_file):

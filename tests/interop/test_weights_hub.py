@@ -126,3 +126,5 @@ def test_what_the_extra_brings_is_named(monkeypatch):
     message = r"needs the package huggingface_hub \(pip install 'jaxnets\[weights\]'\)"
     with pytest.raises(ModuleNotFoundError, match=message):
         load_safetensors(blank(make), "owner/net")
+    with pytest.raises(ModuleNotFoundError, match=r"torch \(pip install torch\)"):
+        _stored.optional_package("torch")

@@ -68,6 +68,7 @@ def ours(depths=(2, 1)):
     return blank(make)
 
 
+@pytest.mark.slow
 def test_short_resnet_there_and_back(keras, rng, tmp_path):
     """Biases, epsilon, the stride in the first 1x1; `.h5` is found by name."""
     theirs = make_resnet(keras)
@@ -150,6 +151,7 @@ def test_a_whole_keras_model_in_h5(keras, rng, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [32, 33])
 def test_asymmetric_padding(keras, rng, side, tmp_path):
     """padding="same" pads one cell less in front where it strides; torch does not."""

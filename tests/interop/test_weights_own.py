@@ -24,6 +24,19 @@ def model(rng):
     return draw(blank(resnet), rng)
 
 
+class Scalar(nnx.Module):
+    def __init__(self, *, rngs):
+        self.value = nnx.Param(jnp.ones(()))
+
+
+def test_scalars_stay_scalars(tmp_path):
+    model = Scalar(rngs=nnx.Rngs(0))
+    save_safetensors(model, tmp_path / "a.safetensors")
+    other = blank(Scalar)
+    load_safetensors(other, tmp_path / "a.safetensors", source="jaxnets")
+    assert other.value.shape == () and float(other.value[...]) == 1
+
+
 def test_half_precision_is_kept_in_files(rng, tmp_path):
     def make(rngs):
         return nn.Conv(3, 4, (3, 3), param_dtype=jnp.bfloat16, rngs=rngs)
@@ -86,9 +99,14 @@ def test_a_network_of_one_s_own(rng, tmp_path):
 
 
 def test_where_a_file_cannot_be_written(model, tmp_path):
-    with pytest.raises(ValueError, match=r"must end in .safetensors .* got 'a.npz'"):
+    with pytest.raises(
+        ValueError, match=r"must end in .safetensors for .*; got 'a.npz'"
+    ):
         save_safetensors(model, tmp_path / "a.npz")
-    with pytest.raises(ValueError, match=r"must end in .h5 .* got 'a.weights.h5'"):
+    with pytest.raises(
+        ValueError,
+        match=r"must end in .h5 for .*not in .weights.h5.* got 'a.weights.h5'",
+    ):
         save_safetensors(model, tmp_path / "a.weights.h5", source="keras")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         save_safetensors(model, tmp_path / "no" / "a.safetensors")
