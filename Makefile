@@ -30,7 +30,7 @@ test: $(READY)  ## the whole suite
 test-fast: $(READY)  ## the suite without the slow tests: what to run all day
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-parity: $(READY)  ## the comparisons with PyTorch (needs: .venv/bin/pip install torch)
+parity: $(READY)  ## the comparisons with PyTorch (needs: .venv/bin/pip install torch transformers)
 	$(BIN)/python -c 'import torch'
 	$(BIN)/python -m pytest -n $(WORKERS) -m torch tests
 
