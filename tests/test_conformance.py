@@ -64,6 +64,10 @@ NO_ARRAYS = {
     "nn.LayerSummary": "a container",
     "nn.Summary": "a container",
     "nn.summary": "describes a module",
+    "nn.LayerField": "a container",
+    "nn.ReceptiveField": "a container",
+    "nn.effective_receptive_field": "measures a module",
+    "nn.receptive_field": "describes a module",
     **{
         f"models.{name}": "a network of rows of `nn`, or its name; see tests/models"
         for name in (

@@ -54,3 +54,11 @@ from jaxnets.nn._transforms import freeze as freeze
 from jaxnets.nn._summary import LayerSummary as LayerSummary
 from jaxnets.nn._summary import Summary as Summary
 from jaxnets.nn._summary import summary as summary
+
+# What a unit of a model sees
+from jaxnets.nn._receptive_field import LayerField as LayerField
+from jaxnets.nn._receptive_field import ReceptiveField as ReceptiveField
+from jaxnets.nn._effective_field import (
+    effective_receptive_field as effective_receptive_field,
+)
+from jaxnets.nn._receptive_field import receptive_field as receptive_field

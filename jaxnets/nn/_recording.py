@@ -22,7 +22,10 @@ class Call(NamedTuple):
 
 @contextlib.contextmanager
 def record_calls(
-    modules: Mapping[Path, nnx.Module], calls: list[Call]
+    modules: Mapping[Path, nnx.Module],
+    calls: list[Call],
+    *,
+    mark: Callable[[int, Any], Any] | None = None,
 ) -> Iterator[None]:
     """Append the calls of `modules` to `calls` in the order in which they begin.
 
@@ -33,6 +36,7 @@ def record_calls(
     Args:
         modules: the modules to listen to, by path.
         calls: the list to append to.
+        mark: takes n and what call n returns, and gives what its caller gets.
 
     Yields:
         None; the model is to be called inside.
@@ -69,7 +73,7 @@ def record_calls(
                 output,
             )
             calls[number] = calls[number]._replace(output=shapes)
-            return output
+            return output if mark is None else mark(number, output)
 
         return call
 
