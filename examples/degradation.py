@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 import optax
 import tyro
 from depth_plots import save_blocks, save_errors, save_layers

@@ -25,7 +25,7 @@ from flax import nnx
 from plots import save_confusion_matrix, save_curves, save_worst_mistakes
 from runs import environment, prepare, write_json
 
-from jaxnets import data, nn, train
+from jaxnets import data, models, nn, train
 
 WRITTEN = (
     "history.csv",
@@ -44,6 +44,8 @@ class Config:
 
     Args:
         dataset: what to learn; digits needs no network.
+        model: "convnet", made here, or a network of jaxnets.models by its name, such as
+            "lenet5" or "lenet5_modern".
         data_dir: folder of the data set's files; else JAXNETS_DATA_DIR, the cache or
             a download.
         run_dir: folder to write to; None takes runs/mnist_cnn_<dataset>.
@@ -59,6 +61,7 @@ class Config:
     """
 
     dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    model: str = "convnet"
     data_dir: Path | None = None
     run_dir: Path | None = None
     resume: bool = False
@@ -107,10 +110,18 @@ def make_model(*, classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
     )
 
 
+def network(config: Config, classes: int) -> nnx.Module:
+    """The network of the settings, for images of one channel."""
+    rngs = nnx.Rngs(config.seed)
+    if config.model == "convnet":
+        return make_model(classes=classes, rngs=rngs)
+    return models.create(config.model, in_features=1, num_classes=classes, rngs=rngs)
+
+
 def make_trainer(config: Config, classes: int) -> train.Trainer:
     """Model, optimizer, loss and metrics put together."""
     return train.Trainer(
-        make_model(classes=classes, rngs=nnx.Rngs(config.seed)),
+        network(config, classes),
         optimizer=optax.adam(config.learning_rate),
         loss=optax.softmax_cross_entropy_with_integer_labels,
         metrics={"acc": train.accuracy, "confusion": train.ConfusionMatrix(classes)},
@@ -165,6 +176,7 @@ def main(config: Config) -> dict[str, float]:
     steps = int(trainer.state.step)
     result = {
         "dataset": config.dataset,
+        "model": config.model,
         "test_acc": float(score["acc"]),
         "test_loss": float(score["loss"]),
         "epochs": len(history.epochs),
