@@ -55,6 +55,7 @@ class Config:
         steps: stop after so many steps, for a quick look.
         batch_size: examples a step.
         learning_rate: of Adam.
+        cosine: let it fall to 0 along a cosine over the epochs.
         patience: epochs without a lower validation loss before it stops.
         validation_split: share of the training data to validate on, its last part.
         seed: of the parameters, the order of the data and dropout.
@@ -70,6 +71,7 @@ class Config:
     steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
+    cosine: bool = False
     patience: int = 2
     validation_split: float = 0.15
     seed: int = 0
@@ -118,11 +120,16 @@ def network(config: Config, classes: int) -> nnx.Module:
     return models.create(config.model, in_features=1, num_classes=classes, rngs=rngs)
 
 
-def make_trainer(config: Config, classes: int) -> train.Trainer:
-    """Model, optimizer, loss and metrics put together."""
+def make_trainer(config: Config, classes: int, images: int) -> train.Trainer:
+    """Model, optimizer, loss and metrics put together, for so many training images."""
+    rate: optax.ScalarOrSchedule = config.learning_rate
+    if config.cosine:
+        seen = images - round(config.validation_split * images)
+        per_epoch = data.steps_per_epoch(seen, config.batch_size)
+        rate = optax.cosine_decay_schedule(rate, config.epochs * per_epoch)
     return train.Trainer(
         network(config, classes),
-        optimizer=optax.adam(config.learning_rate),
+        optimizer=optax.adam(rate),
         loss=optax.softmax_cross_entropy_with_integer_labels,
         metrics={"acc": train.accuracy, "confusion": train.ConfusionMatrix(classes)},
         seed=config.seed,
@@ -141,7 +148,7 @@ def main(config: Config) -> dict[str, float]:
     # The training images' own mean and deviation, also for the test images.
     mean, deviation = float(x.mean()), float(x.std())
     x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
-    trainer = make_trainer(config, len(names))
+    trainer = make_trainer(config, len(names), len(x))
     print(nn.summary(trainer.model, x[:1]))
 
     began = time.perf_counter()
@@ -166,7 +173,7 @@ def main(config: Config) -> dict[str, float]:
     score = trainer.evaluate(x_test, y_test, batch_size=config.batch_size)
     trainer.save(run_dir / "final_model")
 
-    again = make_trainer(config, len(names)).load(run_dir / "final_model")
+    again = make_trainer(config, len(names), len(x)).load(run_dir / "final_model")
     logits = again.predict(x_test, batch_size=config.batch_size)
     correct = float(np.mean(logits.argmax(axis=1) == y_test))
     if abs(correct - score["acc"]) > 1e-6:

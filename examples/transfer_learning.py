@@ -34,7 +34,7 @@ from flax import nnx
 from images import shrink, standardise
 from plots import plt, save_figure
 from runs import environment, prepare, write_json
-from transfer_parts import Classifier, Method, Part, accuracy, draws
+from transfer_parts import Classifier, Method, Part, accuracy, draws, features
 
 from jaxnets import data, models, nn
 
@@ -58,10 +58,10 @@ class Config:
         trunk_steps: steps on the first half of the classes.
         steps: steps on the others, for each of the three ways.
         batch_size: images a step.
-        learning_rate: of Adam for the head and from scratch; it falls to 0 along a
-            cosine.
+        learning_rate: of AdamW; it falls to 0 along a cosine.
+        probe_rate: of the head on a trunk that stays as it is, likewise.
         decay: of the rate from each stage to the one below, when finetuning.
-        weight_decay: of AdamW.
+        weight_decay: likewise.
     """
 
     dataset: Literal["digits", "mnist", "cifar10"] = "digits"
@@ -76,6 +76,7 @@ class Config:
     steps: int = 300
     batch_size: int = 32
     learning_rate: float = 3e-3
+    probe_rate: float = 3e-2
     decay: float = 0.3
     weight_decay: float = 1e-3
 
@@ -135,7 +136,8 @@ class Experiment:
             for steps in (config.trunk_steps, config.steps)
         )
         kept = self.fresh(0, keep_averages=True)
-        self.probe = Method(kept.head, optimizer(config, config.steps, rate))
+        probing = optimizer(config, config.steps, config.probe_rate)
+        self.probe = Method(kept.head, probing)
         self.finetune = Method(kept, by_stage(config, len(self.depths)))
 
     def fresh(self, seed: int, *, keep_averages: bool = False) -> Classifier:
@@ -152,8 +154,8 @@ class Experiment:
 
     def new_head(self, rngs: nnx.Rngs) -> nn.Dense:
         """A dense layer on the features of the trunk."""
-        features = 16 * 2 ** (len(self.depths) - 1)
-        return nn.Dense(features, self.classes, rngs=rngs)
+        width = sum(16 * 2**stage for stage in range(len(self.depths)))
+        return nn.Dense(width, self.classes, rngs=rngs)
 
     def batches(self, x: np.ndarray, y: np.ndarray, seed: int, steps: int) -> Iterator:
         """The same order for every method."""
@@ -177,12 +179,11 @@ class Experiment:
         head = self.new_head(nnx.Rngs(seed + 1000))
         joined = Classifier(trunk, head, keep_averages=True)
         joined.eval()
-        run = nnx.jit(lambda trunk, x: trunk(x))
-        features = np.concatenate(
-            [np.asarray(run(trunk, x[i : i + 500])) for i in range(0, len(x), 500)]
-        )
+        run = nnx.jit(features)
+        parts = [run(trunk, x[i : i + 500]) for i in range(0, len(x), 500)]
+        seen = np.concatenate([np.asarray(part) for part in parts])
         self.probe.begin(head)
-        joined.head = self.probe.run(self.batches(features, y, seed, steps))
+        joined.head = self.probe.run(self.batches(seen, y, seed, steps))
         self.finetune.begin(joined)
         found = {"probe": accuracy(self.finetune, self.target_test)}
         self.finetune.run(self.batches(x, y, seed, steps))

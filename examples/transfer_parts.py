@@ -9,15 +9,19 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxnets import functional as F
 from jaxnets import models, train
 
 
 class Classifier(nnx.Module):
     """A trunk that gives features, and a dense head.
 
+    The features are the means of the maps of all stages: the last one alone knows what
+    tells the old classes apart and little else.
+
     Args:
-        trunk: a `models.ResNet` without a head.
-        head: takes its features.
+        trunk: a `models.ResNet`; its own head, if it has one, is left aside.
+        head: takes the features.
         keep_averages: run the trunk with its running averages in training too, and
             leave them as they are.
     """
@@ -33,7 +37,13 @@ class Classifier(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Logits of a batch of images."""
-        return self.head(self.trunk(x))
+        return self.head(features(self.trunk, x))
+
+
+def features(trunk: models.ResNet, x: jax.Array) -> jax.Array:
+    """The means of the maps of all stages, side by side."""
+    means = [F.global_avg_pool(y, spatial_ndim=2) for y in trunk.features(x)]
+    return jnp.concatenate(means, axis=-1)
 
 
 class Part:

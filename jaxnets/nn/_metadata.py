@@ -133,8 +133,12 @@ def penalty(model: nnx.Module) -> jax.Array:
 
 
 def variables(model: Any) -> Iterator[tuple[Path, nnx.Variable]]:
-    """Path and variable of all variables of a model, a shared one at its first path."""
-    return iter(nnx.to_flat_state(nnx.state(model)))
+    """Path and variable of all variables of a model, a shared one at its first path.
+
+    Plain arrays, such as the mask of a convolution, are no variables.
+    """
+    state = nnx.to_flat_state(nnx.state(model))
+    return ((path, leaf) for path, leaf in state if isinstance(leaf, nnx.Variable))
 
 
 def is_trainable(variable: nnx.Variable) -> bool:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxnets.nn import penalty
+from jaxnets.nn._metadata import variables
 from jaxnets.train._metrics import Mean, Metric, mean, per_example
 from jaxnets.train._sources import Batch
 
@@ -109,6 +110,5 @@ def make_loss_fn(
 
 def carries(model: nnx.Module, name: str, value: Any = None) -> bool:
     """Whether a variable carries such metadata; None for any value."""
-    state = nnx.to_flat_state(nnx.state(model))
-    found = [variable.get_metadata(name, None) for _, variable in state]
+    found = [variable.get_metadata(name, None) for _, variable in variables(model)]
     return any(f is not None and (value is None or f == value) for f in found)
