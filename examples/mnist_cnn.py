@@ -55,7 +55,8 @@ class Config:
         steps: stop after so many steps, for a quick look.
         batch_size: examples a step.
         learning_rate: of Adam.
-        cosine: let it fall to 0 along a cosine over the epochs.
+        shift: move every training image by up to so many pixels at random.
+        cosine: let the rate fall to 0 along a cosine over the epochs.
         patience: epochs without a lower validation loss before it stops.
         validation_split: share of the training data to validate on, its last part.
         seed: of the parameters, the order of the data and dropout.
@@ -71,6 +72,7 @@ class Config:
     steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
+    shift: int = 0
     cosine: bool = False
     patience: int = 2
     validation_split: float = 0.15
@@ -127,11 +129,17 @@ def make_trainer(config: Config, classes: int, images: int) -> train.Trainer:
         seen = images - round(config.validation_split * images)
         per_epoch = data.steps_per_epoch(seen, config.batch_size)
         rate = optax.cosine_decay_schedule(rate, config.epochs * per_epoch)
+
+    def shifted(key: jax.Array, x: jax.Array) -> jax.Array:
+        """The images elsewhere, what comes in as their borders are."""
+        return data.random_crop(key, x, padding=config.shift, padding_mode="replicate")
+
     return train.Trainer(
         network(config, classes),
         optimizer=optax.adam(rate),
         loss=optax.softmax_cross_entropy_with_integer_labels,
         metrics={"acc": train.accuracy, "confusion": train.ConfusionMatrix(classes)},
+        augment=shifted if config.shift else None,
         seed=config.seed,
     )
 

@@ -32,7 +32,9 @@ def results(run_dir: Path, *pictures: str) -> dict:
     return json.loads((run_dir / "results.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["degradation", "transfer_learning"])
+@pytest.mark.parametrize(
+    "name", ["degradation", "receptive_fields", "transfer_learning"]
+)
 def test_the_header_and_the_help_say_what_there_is(example, name, capsys):
     module = example(name)
     assert f"python examples/{name}.py" in module.__doc__
@@ -56,6 +58,7 @@ def test_shrunk_images_are_means_of_cells(example, rng):
         example("images").shrink(images, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "resnet"])
 def test_the_probe_sees_what_the_gradient_of_the_whole_loss_is(example, kind, rng):
     probes, degradation = example("depth_probes"), example("degradation")
@@ -210,3 +213,39 @@ def test_transfer_learning(example, tmp_path):
     assert [row["labels"] for row in found["rows"]] == [5, 717]
     for row in found["rows"]:
         assert all(0 <= row[name] <= 1 for name in transfer.METHODS)
+
+
+@pytest.mark.slow
+def test_receptive_fields(example, tmp_path):
+    fields = example("receptive_fields")
+    config = fields.Config(
+        networks=("resnet20_cifar",),
+        size=24,
+        stages=1,
+        draws=2,
+        seeds=2,
+        run_dir=tmp_path,
+    )
+    found = fields.main(config)
+    assert json.loads(json.dumps(found)) == results(tmp_path, "fields")
+    (field,) = found["fields"]
+    assert field["size"] == 15
+    assert field["cells"] == ((5, 19), (5, 19))
+    assert 3 < field["effective"] < 15
+
+
+@pytest.mark.slow
+def test_mnist_cnn_takes_networks_by_name(example, tmp_path):
+    """LeNet-5 has frozen codes and a masked convolution."""
+    mnist_cnn = example("mnist_cnn")
+    config = mnist_cnn.Config(
+        model="lenet5",
+        run_dir=tmp_path,
+        steps=2,
+        batch_size=16,
+        shift=2,
+        cosine=True,
+    )
+    assert mnist_cnn.main(config)["model"] == "lenet5"
+    with pytest.raises(ValueError, match="no network 'lenet6'"):
+        mnist_cnn.network(mnist_cnn.Config(model="lenet6"), 10)

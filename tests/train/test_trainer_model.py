@@ -120,3 +120,23 @@ def test_predict_of_a_dict_of_inputs():
     bias = np.asarray(trainer.state.params["layer"]["bias"])
     outputs = trainer.predict(x, batch_size=4)["sum"]
     assert_close(outputs, x["a"] @ kernel + bias + x["b"], reduction=4)
+
+
+def test_a_masked_convolution_trains_and_its_mask_stays():
+    """The mask is a plain array among the variables of the module."""
+    mask = np.ones((3, 1, 2), np.float32)
+    mask[0] = 0
+    model = nnx.Sequential(
+        nnx.Conv(1, 2, (3,), mask=mask, rngs=nnx.Rngs(0)), lambda x: x.mean(axis=1)
+    )
+    trainer = train.Trainer(
+        model,
+        optimizer=optax.sgd(0.1),
+        loss=optax.softmax_cross_entropy_with_integer_labels,
+    )
+    x = np.random.default_rng(0).normal(size=(8, 6, 1)).astype(np.float32)
+    trainer.fit(x, np.arange(8) % 2, batch_size=4, verbose=False)
+    conv = trainer.model.layers[0]
+    np.testing.assert_array_equal(conv.mask, mask)
+    moved = np.asarray(conv.kernel[...]) != np.asarray(model.layers[0].kernel[...])
+    assert moved[1:].all() and not moved[0].any()
