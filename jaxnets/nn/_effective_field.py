@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integer
-from jaxnets.nn._receptive_field import as_module, check_input_shape, run
+from jaxnets.nn._any_model import as_module, check_input_shape, run
 
 
 def effective_receptive_field(
