@@ -8,7 +8,10 @@ a checkpoint every epoch, early stopping, exact resume, evaluation, saving and l
     python examples/mnist_cnn.py --run-dir runs/a --resume        # go on where it ended
 
 Expected on 2 CPU cores: digits with --batch-size 32: test accuracy 0.97 to 0.99 in
-about 90 s; MNIST with --epochs 1: test accuracy 0.975 (0.973 with --seed 1).
+about 90 s; MNIST with --epochs 1: test accuracy 0.975 (0.973 with --seed 1). MNIST with
+--model lenet5_modern --shift 2 --cosine --epochs 12 --patience 12 --batch-size 64
+--learning-rate 2e-3 --validation-split 0.05: 0.993 in under 9 minutes (0.988 without
+--shift).
 """
 
 import time

@@ -8,7 +8,9 @@ two deviations of a Gaussian (Luo et al. 2016).
     python examples/receptive_fields.py
     python examples/receptive_fields.py --networks vgg11_bn resnet18 --size 224
 
-EXPECTED
+Expected on 2 CPU cores, in two to three minutes: the last stage of plain20_cifar sees
+81 cells a side, effectively 51; that of resnet20_cifar 81 and 42, because shortcuts
+make paths of few layers.
 """
 
 from dataclasses import dataclass

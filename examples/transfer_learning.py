@@ -12,12 +12,16 @@ and so is one that is finetuned: a few labels say little about means and varianc
 
     python examples/transfer_learning.py                          # digits, no network
     python examples/transfer_learning.py --dataset mnist --data-dir DIR
-    python examples/transfer_learning.py --dataset cifar10 --data-dir DIR
+    python examples/transfer_learning.py --dataset cifar10 --data-dir DIR \
+        --batch-size 64 --trunk-steps 1200
 
 It writes results.json and transfer.png, accuracy by share of labels with the range over
 the seeds.
 
-EXPECTED
+Expected on 2 CPU cores: CIFAR-10 with --batch-size 64 --trunk-steps 1200 in up to 16
+minutes: with 250 labels (1 %) probe 0.67, finetune 0.68, scratch 0.56; with all 0.70,
+0.75, 0.75, means of three seeds. Digits in 6 minutes: with 5 labels 0.53, 0.54, 0.63; a
+trunk that has seen 720 images of five digits is worth less than a fresh start.
 """
 
 import time
