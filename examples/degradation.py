@@ -10,7 +10,9 @@ ways that the gradient takes back through it).
     python examples/degradation.py --dataset digits              # no network needed
     python examples/degradation.py --data-dir DIR --full         # the paper's recipe
 
-Small: EXPECTED
+Expected on 2 CPU cores, in up to 28 minutes (2048 images of CIFAR-10 at half their size,
+10 epochs): training errors of plain-20 61 % and plain-56 81 %, resnet-20 16 % and
+resnet-56 26 %; test errors of 66, 80, 59, 57 %.
 """
 
 import time
@@ -56,8 +58,8 @@ class Config:
             of 56 layers grows a thousandfold on its way to the input: without it the
             first steps throw the early kernels so far that nothing is learnt after.
         weight_decay: on all parameters.
-        zero_init: let the last scale of each branch begin at 0: the block is then its
-            shortcut.
+        zero_init: let the last scale of each branch begin at 0: a residual block is
+            then its shortcut.
         full: the paper's recipe, for an accelerator: all images at their size,
             augmented, 164 epochs of batches of 128; settings above it are ignored.
         seed: of parameters, order and augmentation, the same for every network.
@@ -106,7 +108,8 @@ def make_model(kind: Kind, depth: int, config: Config, channels: int) -> models.
         f"{kind}20_cifar",
         depths=(n, n, n),
         in_features=channels,
-        zero_init=config.zero_init,
+        # A plain network whose scales are 0 gives nothing and learns nothing.
+        zero_init=config.zero_init and kind == "resnet",
         rngs=nnx.Rngs(config.seed),
     )
 

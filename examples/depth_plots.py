@@ -106,6 +106,8 @@ def save_blocks(networks: list[dict[str, Any]], path: Path) -> None:
         panel.set_xlabel("block")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
+    for panel in panels[:2]:
+        # The third shows what the second does.
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=7)
     save_figure(figure, path)
