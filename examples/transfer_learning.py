@@ -15,8 +15,8 @@ and so is one that is finetuned: a few labels say little about means and varianc
     python examples/transfer_learning.py --dataset cifar10 --data-dir DIR \
         --batch-size 64 --trunk-steps 1200
 
-It writes results.json and transfer.png, accuracy by share of labels with the range over
-the seeds.
+It writes results.json, transfer.png (accuracy by share of labels with the range over
+the seeds) and the last trunk; --weights FILE takes one from a file and trains none.
 
 Expected on 2 CPU cores: CIFAR-10 with --batch-size 64 --trunk-steps 1200 in up to 16
 minutes: with 250 labels (1 %) probe 0.67, finetune 0.68, scratch 0.56; with all 0.70,
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
@@ -40,9 +41,9 @@ from plots import plt, save_figure
 from runs import environment, prepare, write_json
 from transfer_parts import Classifier, Method, Part, accuracy, draws, features
 
-from jaxnets import data, models, nn
+from jaxnets import data, interop, models, nn
 
-WRITTEN = ("results.json", "transfer.png")
+WRITTEN = ("results.json", "transfer.png", "trunk.safetensors")
 METHODS = ("probe", "finetune", "scratch")
 
 
@@ -57,7 +58,12 @@ class Config:
         overwrite: replace what an earlier run left in the run folder.
         shares: of the labels of the new classes, at least one a class.
         seeds: one run of everything a seed: parameters, order, which labels are known.
-        depth: layers of the network, 6n + 2.
+        depth: layers of the network, 6n + 2, if it is one for CIFAR.
+        network: a ResNet of jaxnets.models by its name; anything but those for CIFAR
+            wants larger images.
+        weights: take the trunk from this file and train none, with the names of
+            `source`; an earlier run's trunk.safetensors has those of "jaxnets".
+        source: see `jaxnets.interop.load_safetensors`.
         shrink: images are made smaller by means over so many cells a side.
         trunk_steps: steps on the first half of the classes.
         steps: steps on the others, for each of the three ways.
@@ -75,6 +81,9 @@ class Config:
     shares: tuple[float, ...] = (0.01, 0.1, 1.0)
     seeds: tuple[int, ...] = (0, 1, 2)
     depth: int = 8
+    network: str = "resnet20_cifar"
+    weights: Path | None = None
+    source: str = "jaxnets"
     shrink: int = 2
     trunk_steps: int = 600
     steps: int = 300
@@ -128,12 +137,9 @@ class Experiment:
         self.source, self.source_test = Part(x, y, old), Part(x_test, y_test, old)
         self.target, self.target_test = Part(x, y, new), Part(x_test, y_test, new)
         self.classes = len(new)
-        n, rest = divmod(config.depth - 2, 6)
-        if rest or n < 1:
-            raise ValueError(
-                f"--depth must be 6n + 2, n at least 1; got {config.depth}"
-            )
-        self.depths = (n, n, n)
+        image = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.float32)
+        maps = nnx.eval_shape(lambda x: self.new_trunk(nnx.Rngs(0)).features(x), image)
+        self.widths = [y.shape[-1] for y in maps]
         rate = config.learning_rate
         self.on_source, self.scratch = (
             Method(self.fresh(0), optimizer(config, steps, rate))
@@ -142,32 +148,46 @@ class Experiment:
         kept = self.fresh(0, keep_averages=True)
         probing = optimizer(config, config.steps, config.probe_rate)
         self.probe = Method(kept.head, probing)
-        self.finetune = Method(kept, by_stage(config, len(self.depths)))
+        self.finetune = Method(kept, by_stage(config, len(self.widths)))
 
     def fresh(self, seed: int, *, keep_averages: bool = False) -> Classifier:
         """A network of random weights."""
         rngs = nnx.Rngs(seed)
-        trunk = models.create(
-            "resnet20_cifar",
-            depths=self.depths,
-            in_features=self.source.x.shape[-1],
-            num_classes=0,
-            rngs=rngs,
-        )
-        return Classifier(trunk, self.new_head(rngs), keep_averages=keep_averages)
+        trunk, head = self.new_trunk(rngs), self.new_head(rngs)
+        return Classifier(trunk, head, keep_averages=keep_averages)
+
+    def new_trunk(self, rngs: nnx.Rngs) -> models.ResNet:
+        """A network without a head."""
+        options = {"in_features": self.source.x.shape[-1], "num_classes": 0}
+        if self.config.network.endswith("_cifar"):
+            n, rest = divmod(self.config.depth - 2, 6)
+            if rest or n < 1:
+                raise ValueError(
+                    f"--depth must be 6n + 2, n at least 1; got {self.config.depth}"
+                )
+            options["depths"] = (n, n, n)
+        return models.create(self.config.network, rngs=rngs, **options)
 
     def new_head(self, rngs: nnx.Rngs) -> nn.Dense:
         """A dense layer on the features of the trunk."""
-        width = sum(16 * 2**stage for stage in range(len(self.depths)))
-        return nn.Dense(width, self.classes, rngs=rngs)
+        return nn.Dense(sum(self.widths), self.classes, rngs=rngs)
 
     def batches(self, x: np.ndarray, y: np.ndarray, seed: int, steps: int) -> Iterator:
         """The same order for every method."""
         rng = np.random.default_rng((seed, 1))
         return draws(x, y, steps, self.config.batch_size, rng)
 
-    def train_trunk(self, seed: int) -> tuple[models.ResNet, float]:
-        """The trunk, and the accuracy on the classes that it has learnt."""
+    def train_trunk(self, seed: int) -> tuple[models.ResNet, float | None]:
+        """The trunk, and the accuracy on the classes that it has learnt.
+
+        One from a file does not depend on the seed, and has learnt other classes.
+        """
+        if self.config.weights:
+            trunk = self.new_trunk(nnx.Rngs(seed))
+            interop.load_safetensors(
+                trunk, self.config.weights, source=self.config.source, skip_head=True
+            )
+            return trunk, None
         steps = self.config.trunk_steps
         self.on_source.begin(self.fresh(seed))
         x, y = self.source.x, self.source.y
@@ -228,7 +248,10 @@ def main(config: Config) -> dict[str, Any]:
     for seed in config.seeds:
         trunk, known = experiment.train_trunk(seed)
         trunks.append({"seed": seed, "accuracy_on_its_classes": known})
-        print(f"seed {seed}: trunk {known:.4f} right on its classes", flush=True)
+        if known is not None:
+            print(f"seed {seed}: trunk {known:.4f} right on its classes", flush=True)
+            file = run_dir / "trunk.safetensors"
+            interop.save_safetensors(trunk, file, source="jaxnets")
         for share in config.shares:
             row = {"seed": seed, "share": share}
             row |= experiment.compare(trunk, share, seed)

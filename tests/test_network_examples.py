@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -213,6 +214,13 @@ def test_transfer_learning(example, tmp_path):
     assert [row["labels"] for row in found["rows"]] == [5, 717]
     for row in found["rows"]:
         assert all(0 <= row[name] <= 1 for name in transfer.METHODS)
+    # The trunk that it leaves serves the next run, which then finds the same.
+    loaded = replace(
+        config, weights=tmp_path / "trunk.safetensors", run_dir=tmp_path / "again"
+    )
+    again = transfer.main(loaded)
+    assert again["rows"] == found["rows"]
+    assert again["trunks"] == [{"seed": 0, "accuracy_on_its_classes": None}]
 
 
 @pytest.mark.slow
