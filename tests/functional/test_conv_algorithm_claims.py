@@ -95,9 +95,10 @@ def all_products(jaxpr):
         if equation.primitive.name in ("dot_general", "conv_general_dilated"):
             yield equation
         for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from all_products(inner)
+            for part in value if isinstance(value, tuple) else (value,):
+                inner = getattr(part, "jaxpr", part)
+                if hasattr(inner, "eqns"):
+                    yield from all_products(inner)
 
 
 @pytest.mark.parametrize("name", ["direct", "gemm", "shift", "winograd"])
