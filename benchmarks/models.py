@@ -59,14 +59,17 @@ class Ours:
 
     def training(self) -> tuple[Callable, tuple[Any, Any]]:
         self.model.train()
-        graph, params, rest = nnx.split(self.model, nnx.Param, ...)
+        graph, *parts = nnx.split(self.model, nnx.Param, ...)
+        params, rest = map(nnx.to_pure_dict, parts)
 
         def step(values: Any, x: Any, y: Any, key: Any) -> Any:
             params, rest = values
 
             def loss_fn(params: Any) -> Any:
                 model = nnx.merge(graph, params, rest)
-                return loss_of(model(x), y), nnx.state(model, nnx.Not(nnx.Param))
+                loss = loss_of(model(x), y)
+                after = nnx.state(model, nnx.Not(nnx.Param))
+                return loss, nnx.to_pure_dict(after)
 
             (loss, rest), gradient = jax.value_and_grad(loss_fn, has_aux=True)(params)
             return loss, (descend(params, gradient), rest)

@@ -7,19 +7,22 @@ that cannot be decoded is named.
 import io
 import math
 import struct
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import grain
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 64_000_000
-# Below PIL's own limit; a small file can announce far more than fits into memory.
+# A small file can announce far more pixels than fit into memory. PIL warns of 89
+# million and refuses 179; here less is refused, so its warning has nothing to add.
 MAX_PIXELS = 50_000_000
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 LABEL = struct.Struct("<I")
 
 
@@ -176,6 +179,10 @@ def _open(encoded: Encoded) -> Image.Image:
     """Read the header alone and refuse what would decode to too much."""
     try:
         image = Image.open(io.BytesIO(encoded.content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{encoded.name}: no image of a kind that is read ({', '.join(FORMATS)})"
+        ) from error
     except Exception as error:  # decoders raise what they like on damaged files
         raise ValueError(f"{encoded.name}: no image that can be read: {error}") from (
             error

@@ -107,7 +107,7 @@ class Pixels(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(jnp.float32) / 255
-        x = (x - jnp.asarray(MEAN)) / jnp.asarray(DEVIATION)
+        x = (x - jnp.asarray([[[MEAN]]])) / jnp.asarray([[[DEVIATION]]])
         logits: Any = self.network(x.astype(self.dtype))  # pyright: ignore
         return logits.astype(jnp.float32)
 
