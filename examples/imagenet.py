@@ -114,9 +114,12 @@ class Pixels(nnx.Module):
 
 def make_model(config: Config, classes: int) -> Pixels:
     """The network, computing in bfloat16 from float32 parameters."""
-    remat = {"remat": True} if config.remat else {}
-    rngs = nnx.Rngs(config.seed)
-    network = models.create(config.model, num_classes=classes, rngs=rngs, **remat)
+    options: dict[str, Any] = {"num_classes": classes, "in_features": 3}
+    if config.remat:
+        if "res" not in config.model and "plain" not in config.model:
+            raise ValueError(f"--remat is for residual networks; got {config.model}")
+        options["remat"] = True
+    network = models.create(config.model, rngs=nnx.Rngs(config.seed), **options)
     dtype = jnp.float32 if config.float32 else jnp.bfloat16
     if not config.float32:
         # The last layer stays in float32, and so do the statistics inside BatchNorm.

@@ -58,8 +58,9 @@ class Config:
         steps: stop after so many steps, for a quick look.
         batch_size: examples a step.
         learning_rate: of Adam, the greatest of a cosine schedule.
-        localization_rate: share of the learning rate that the transformer gets: a
-            place that has run off the digit gives no gradient to come back by.
+        transformer_warmup: share of the steps over which the transformer's learning
+            rate rises from 0: while the classifier knows nothing, its gradients move
+            the place off the digit, where none leads back.
         samples: places an axis whose mean is a pixel that the transformer makes.
         channels: of the two convolutions.
         parameters: how many every network has, to within a unit of its hidden layer.
@@ -79,7 +80,7 @@ class Config:
     steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 2e-3
-    localization_rate: float = 1.0
+    transformer_warmup: float = 0.2
     samples: int = 1
     channels: tuple[int, int] = (16, 32)
     parameters: int = 60_000
@@ -215,10 +216,13 @@ def train_network(
     per_epoch = len(x) // config.batch_size
     steps = config.steps or config.epochs * per_epoch
     schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
+    rise = optax.linear_schedule(
+        0.0, 1.0, max(1, int(config.transformer_warmup * steps))
+    )
     tx = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adam(schedule),
-        optax.masked(optax.scale(config.localization_rate), in_transformer),
+        optax.masked(optax.scale_by_schedule(rise), in_transformer),
     )
 
     def loss_fn(params, model_state, batch, key):

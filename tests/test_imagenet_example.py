@@ -269,7 +269,9 @@ class Tiny(nnx.Module):
 def test_a_resumed_run_ends_with_the_same_bits(example, folder, tmp_path, monkeypatch):
     module = example("imagenet")
     monkeypatch.setattr(
-        module.models, "create", lambda name, num_classes, rngs: Tiny(num_classes, rngs)
+        module.models,
+        "create",
+        lambda _, rngs, num_classes, **__: Tiny(num_classes, rngs),
     )
     config = module.Config(
         data_dir=folder,
@@ -339,3 +341,10 @@ def test_check_names_what_cannot_be_decoded(example, folder, tmp_path, capsys):
     (images / "train/bee/000.png").write_bytes(b"no image")
     assert module.main(module.Config(data_dir=images, check=True)) == {"undecodable": 1}
     assert "train/bee/000.png: no image of a kind" in capsys.readouterr().out
+
+
+def test_remat_is_for_residual_networks(example, folder):
+    module = example("imagenet")
+    config = module.Config(data_dir=folder, model="vgg11", remat=True)
+    with pytest.raises(ValueError, match="for residual networks; got vgg11"):
+        module.make_model(config, 3)

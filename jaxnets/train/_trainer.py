@@ -161,7 +161,7 @@ class Trainer:
             callbacks: `Callback`s, or functions of (trainer, logs) called after every
                 epoch.
             verbose: show progress; "auto" does if the output is a terminal.
-            resume: the folder of a `Checkpoint` callback: go on from its newest complete
+            resume: the folder of a `Checkpoint` callback: go on from its newest whole
                 one, to the same bits. All other arguments must be as they were.
 
         Returns:
