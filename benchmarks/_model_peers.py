@@ -102,7 +102,7 @@ class FlaxNet(Net):
         if x.shape[1:3] == (side, side):
             return x
         rows, columns = (_means(n, side) for n in x.shape[1:3])
-        return jnp.einsum("bhwc,Hh,Ww->bHWc", x, rows, columns)
+        return jnp.einsum("bhwc,ih,jw->bijc", x, rows, columns)
 
     def flatten(self, x: Any) -> Any:
         return x.reshape(len(x), -1)
@@ -185,7 +185,7 @@ class KerasNet(Net):
         if x.shape[1:3] == (side, side):
             return x
         rows, columns = (_means(n, side) for n in x.shape[1:3])
-        return self.ops.einsum("bhwc,Hh,Ww->bHWc", x, rows, columns)
+        return self.ops.einsum("bhwc,ih,jw->bijc", x, rows, columns)
 
     def flatten(self, x: Any) -> Any:
         return self.layers.Flatten()(x)

@@ -12,8 +12,8 @@ Distortions: r, rts, p, e, tc (see distortions.py). It writes results.json, the 
 of inputs and of what the transformer makes of them, an animation of the alignment over
 training, and curves of accuracy against rotation, shift and scale.
 
-Measured: MNIST, rts, one seed, --channels 8 16 --batch-size 64 --epochs 1
---transformer-warmup 0: errors of 11.6 % (cnn) and 5.1 % (st_cnn).
+Measured with the second command, seed 0: errors of 8.5 (cnn_stride), 5.9 (cnn) and
+2.2 % (st_cnn), in 1 to 8 minutes each on 2 busy cores.
 """
 
 import json
