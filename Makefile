@@ -38,6 +38,7 @@ bench: $(READY)  ## the quick benchmarks
 	$(BIN)/python -m benchmarks.conv_suite --quick
 	$(BIN)/python -m benchmarks.conv_direct_vs_fft --quick
 	$(BIN)/python -m benchmarks.pooling --quick
+	$(BIN)/python -m benchmarks.models --quick
 	$(BIN)/python -m benchmarks.recurrent --quick
 	$(BIN)/python -m benchmarks.sampling --quick
 	$(BIN)/python -m benchmarks.step_overhead --quick

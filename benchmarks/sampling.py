@@ -7,7 +7,8 @@ PyTorch runs on the CPU, its image in the faster of its two layouts for each cas
 channels last for several channels. `map_coordinates` knows linear and nearest only, and
 one channel at a time; it is mapped over batch and channels. kornia is PyTorch's
 `grid_sample` underneath, and dm_pix is `map_coordinates`. Every result that is timed is
-first compared with the others'.
+first compared with the others'. At the end: a training step of a small convnet, with
+sampling before it, and with a whole SpatialTransformer.
 """
 
 import argparse
@@ -17,10 +18,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import nnx
 from jax.scipy.ndimage import map_coordinates
 
 from benchmarks._timing import Report
-from jaxnets.functional import affine_grid, grid_sample
+from jaxnets import nn
+from jaxnets.functional import affine_grid, grid_sample, spatial_transform
 
 try:
     import torch
@@ -58,8 +62,8 @@ CASES = [
 ]
 
 
-def draw(case: Case) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Image, grid and cotangent."""
+def draw_theta(case: Case) -> jax.Array:
+    """Matrices of such turns, each another."""
     rng = np.random.default_rng(0)
     batch, *sizes, _ = case.shape
     rank = len(sizes)
@@ -67,8 +71,14 @@ def draw(case: Case) -> tuple[jax.Array, jax.Array, jax.Array]:
     theta[:, :, :rank] = 0.9 * np.eye(rank)
     theta[:, 0, 1], theta[:, 1, 0] = 0.2, -0.2
     theta += 0.05 * rng.normal(size=theta.shape).astype(np.float32)
+    return jnp.asarray(theta)
+
+
+def draw(case: Case) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Image, grid and cotangent."""
+    rng, theta = np.random.default_rng(1), draw_theta(case)
     x, g = (jnp.asarray(rng.standard_normal(case.shape, np.float32)) for _ in "xg")
-    return x, affine_grid(theta, sizes), g
+    return x, affine_grid(theta, case.shape[1:-1]), g
 
 
 def by_map_coordinates(case: Case) -> Callable:
@@ -123,12 +133,71 @@ def torch_runs(case: Case, *arrays: jax.Array) -> dict[str, Callable]:
     return {"forward": forward, "training": training}
 
 
+def classifier(rngs: nnx.Rngs) -> nnx.Sequential:
+    """A small convnet for 28 x 28 cells."""
+    relu, he = jax.nn.relu, jax.nn.initializers.he_normal()
+    options = {"activation": relu, "kernel_init": he, "rngs": rngs}
+    return nnx.Sequential(
+        nn.Conv(1, 16, (5, 5), **options),
+        nn.MaxPool((2, 2)),
+        nn.Conv(16, 32, (5, 5), **options),
+        nn.MaxPool((2, 2)),
+        nn.Flatten(),
+        nn.Dense(7 * 7 * 32, 10, rngs=rngs),
+    )
+
+
+def overhead(report: Report, rounds: int) -> None:
+    """A training step of a network, with sampling before it, and with the module."""
+    rngs = nnx.Rngs(0)
+    x = jax.random.uniform(jax.random.key(0), (128, 28, 28, 1))
+    labels = jnp.arange(128) % 10
+    look = nnx.Sequential(
+        nn.AvgPool((2, 2)),
+        nn.Conv(1, 8, (5, 5), activation=jax.nn.relu, rngs=rngs),
+        nn.MaxPool((2, 2)),
+        nn.Flatten(),
+        nn.Dense(7 * 7 * 8, 32, activation=jax.nn.relu, rngs=rngs),
+    )
+    module = nn.SpatialTransformer(look, 32, output_size=(28, 28), rngs=rngs)
+    theta = draw_theta(Case(x.shape))
+
+    def step(network: nnx.Module, before: Callable) -> Callable:
+        graph, params = nnx.split(network, nnx.Param)
+
+        def loss(params, theta):
+            logits = nnx.merge(graph, params)(before(theta))
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean()
+
+        # Also to theta, as when a network gives it.
+        gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+        return lambda: gradient(params, theta)
+
+    report.compare(
+        "convnet on 128x28x28x1",
+        "training",
+        {
+            "without": step(classifier(rngs), lambda _: x),
+            "spatial_transform before it": step(
+                classifier(rngs),
+                lambda theta: spatial_transform(x, theta, output_size=(28, 28)),
+            ),
+            "SpatialTransformer before it": step(
+                nnx.Sequential(module, *classifier(rngs).layers), lambda _: x
+            ),
+        },
+        rounds,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, two cases")
     quick = parser.parse_args().quick
     report = Report("sampling", quick)
     report.begin()
+    rounds = 7 if quick else 15
     for case in CASES[: 2 if quick else None]:
         arrays = draw(case)
         options = {"mode": case.mode, "padding_mode": case.padding_mode}
@@ -151,7 +220,8 @@ def main() -> None:
                     if far.mean() > 1e-3:
                         raise SystemExit(f"{case.name}: {name} differs in {part}")
             contestants = {name: run[part] for name, run in runs.items()}
-            report.compare(case.name, part, contestants, rounds=7 if quick else 15)
+            report.compare(case.name, part, contestants, rounds=rounds)
+    overhead(report, rounds)
     report.save()
 
 

@@ -59,7 +59,7 @@ def save_animation(
 ) -> None:
     """What the transformer makes of the same inputs, from step to step."""
     # Six images and 21 frames at most: a small file.
-    images, every = images[:6], max(1, len(frames) // 20)
+    images, every = images[:6], -(-len(frames) // 20)
     frames = [*frames[:-1:every], frames[-1]]
     count = len(images)
     figure, panels = plt.subplots(

@@ -5,14 +5,15 @@ upright without being told, and what that does for accuracy and robustness.
 
     python examples/spatial_transformer.py                       # digits, no network
     python examples/spatial_transformer.py --dataset mnist --data-dir DIR \
-        --distortion rts --epochs 20 --seeds 0 1 2               # the full recipe
+        --distortion rts --channels 8 16 --batch-size 64 --epochs 3 --seeds 0 1 2 \
+        --models st_cnn cnn cnn_stride                           # docs/spatial.md
 
 Distortions: r, rts, p, e, tc (see distortions.py). It writes results.json, the pictures
 of inputs and of what the transformer makes of them, an animation of the alignment over
 training, and curves of accuracy against rotation, shift and scale.
 
-Measured: MNIST, rts, --models fcn st_fcn --parameters 400000 --epochs 5, one seed:
-errors of 18.2 and 3.1 % in 8 minutes on 2 busy cores.
+Measured with the second command, seed 0: errors of 8.5 (cnn_stride), 5.9 (cnn) and
+2.2 % (st_cnn), in 1 to 8 minutes each on 2 busy cores.
 """
 
 import json
@@ -29,9 +30,10 @@ import optax
 import tyro
 from distortions import SIZES, distort
 from flax import nnx
+from spatial_networks import count, fit_hidden, make_network
 from spatial_plots import save_alignment, save_animation, save_robustness
 
-from jaxnets import data, nn, train
+from jaxnets import data, train
 
 ModelName = Literal["cnn", "cnn_stride", "st_cnn", "fcn", "st_fcn"]
 AMOUNTS = {
@@ -57,6 +59,11 @@ class Config:
         steps: stop after so many steps, for a quick look.
         batch_size: examples a step.
         learning_rate: of Adam, the greatest of a cosine schedule.
+        transformer_warmup: share of the steps over which the transformer's learning
+            rate rises from 0: while the classifier knows nothing, its gradients move
+            the place off the digit, where none leads back.
+        samples: places an axis whose mean is a pixel that the transformer makes.
+        channels: of the two convolutions.
         parameters: how many every network has, to within a unit of its hidden layer.
         test_size: test images at most; None takes all.
     """
@@ -74,89 +81,20 @@ class Config:
     steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 2e-3
+    transformer_warmup: float = 0.2
+    samples: int = 1
+    channels: tuple[int, int] = (16, 32)
     parameters: int = 60_000
     test_size: int | None = None
 
 
-def make_network(
-    name: str, size: int, transform: str, hidden: int, rngs: nnx.Rngs
-) -> nnx.Sequential:
-    """One of the networks for images of this size; `hidden` sets its parameters."""
-    layers: list = []
-    if name.startswith("st_"):
-        look, features = localization(size, convolutional=name == "st_cnn", rngs=rngs)
-        layers.append(
-            nn.SpatialTransformer(
-                look, features, transform=transform, output_size=(28, 28), rngs=rngs
-            )
-        )
-        size = 28
-    if name.endswith("fcn"):
-        layers += [
-            nn.Flatten(),
-            nn.Dense(size * size, hidden, activation=jax.nn.relu, rngs=rngs),
-        ]
-        return nnx.Sequential(*layers, nn.Dense(hidden, 10, rngs=rngs))
-    strided = 2 if name == "cnn_stride" else 1
-    conv = partial(
-        nn.Conv,
-        kernel_size=(5, 5),
-        strides=strided,
-        padding="SAME",
-        activation=jax.nn.relu,
-        rngs=rngs,
-    )
-    for channels in ((1, 16), (16, 32)):
-        layers.append(conv(*channels))
-        if strided == 1:
-            layers.append(nn.MaxPool((2, 2), padding="SAME"))
-        size = -(-size // 2)
-    layers += [
-        nn.MaxPool((2, 2), padding="SAME"),
-        nn.Flatten(),
-        nn.Dense((-(-size // 2)) ** 2 * 32, hidden, activation=jax.nn.relu, rngs=rngs),
-    ]
-    return nnx.Sequential(*layers, nn.Dense(hidden, 10, rngs=rngs))
+def in_transformer(params: dict) -> dict:
+    """Which parameters say where to look, in the structure of all of them."""
 
+    def inside(path: tuple, _: jax.Array) -> bool:
+        return any(getattr(p, "key", None) in ("localization", "last") for p in path)
 
-def localization(
-    size: int, *, convolutional: bool, rngs: nnx.Rngs
-) -> tuple[nnx.Sequential, int]:
-    """The network that looks at the image, and how many features it gives."""
-    if not convolutional:
-        dense = nn.Dense(size * size, 32, activation=jax.nn.relu, rngs=rngs)
-        return nnx.Sequential(nn.Flatten(), dense), 32
-    conv = partial(nn.Conv, kernel_size=(5, 5), activation=jax.nn.relu, rngs=rngs)
-    half = -(-size // 2)
-    for _ in range(2):
-        size = half
-        half = -(-size // 2)
-    layers = [
-        nn.AvgPool((2, 2), padding="SAME"),
-        conv(1, 8),
-        nn.MaxPool((2, 2), padding="SAME"),
-        conv(8, 16),
-        nn.MaxPool((2, 2), padding="SAME"),
-        nn.Flatten(),
-        nn.Dense(half * half * 16, 32, activation=jax.nn.relu, rngs=rngs),
-    ]
-    return nnx.Sequential(*layers), 32
-
-
-def count(model: nnx.Module) -> int:
-    """How many parameters a network has."""
-    return sum(a.size for a in jax.tree.leaves(nnx.state(model, nnx.Param)))
-
-
-def fit_hidden(name: str, size: int, config: Config) -> int:
-    """Units of the hidden layer that bring the parameters closest to their number."""
-
-    def parameters(hidden: int) -> int:
-        make = partial(make_network, name, size, config.transform, hidden)
-        return count(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-
-    each = parameters(2) - parameters(1)
-    return max(1, round((config.parameters - parameters(1)) / each) + 1)
+    return jax.tree_util.tree_map_with_path(inside, params)
 
 
 def load(config: Config) -> tuple[tuple, tuple]:
@@ -174,15 +112,21 @@ def train_network(
     name: str, config: Config, seed: int, training: tuple, test: tuple
 ) -> tuple[dict, nnx.Module, list]:
     """Train one network; gives its figures, the network, and what it made of a few."""
-    size = SIZES[config.distortion]
-    hidden = fit_hidden(name, size, config)
-    model = make_network(name, size, config.transform, hidden, nnx.Rngs(seed))
+    hidden = fit_hidden(name, config)
+    model = make_network(name, config, hidden, nnx.Rngs(seed))
     graph, params = nnx.split(model, nnx.Param)
     x, y = training
     per_epoch = len(x) // config.batch_size
     steps = config.steps or config.epochs * per_epoch
     schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    rise = optax.linear_schedule(
+        0.0, 1.0, max(1, int(config.transformer_warmup * steps))
+    )
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(schedule),
+        optax.masked(optax.scale_by_schedule(rise), in_transformer),
+    )
 
     def loss_fn(params, model_state, batch, key):
         images, labels = batch
@@ -192,9 +136,10 @@ def train_network(
 
     step = train.make_train_step(loss_fn, tx)
 
+    # One dispatch a step: with steps this long, a loop on the device gains nothing.
     @partial(jax.jit, donate_argnums=0)
-    def several(state, indices):
-        return jax.lax.scan(lambda s, i: step(s, (x[i], y[i])), state, indices)
+    def advance(state, x, y, indices):
+        return step(state, (x[indices], y[indices]))
 
     @jax.jit
     def look(params, images):
@@ -214,9 +159,12 @@ def train_network(
             )
         if name.startswith("st_"):
             frames.append((done, np.asarray(look(state.params, distorted[:10]))))
-        state, metrics = several(state, jnp.asarray(queue[:now]))
+        losses = []
+        for indices in queue[:now]:
+            state, metrics = advance(state, x, y, indices)
+            losses.append(metrics["loss"])
         queue, done = queue[now:], done + now
-        loss = float(metrics["loss"].mean())
+        loss = float(jnp.stack(losses).mean())
         print(f"{name} seed {seed} step {done}/{steps} loss {loss:.4f}", flush=True)
     seconds = time.perf_counter() - began
     model = nnx.merge(graph, state.params)

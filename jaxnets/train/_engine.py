@@ -45,13 +45,14 @@ class Engine:
         steps_per_call: int,
         mesh: Mesh | None,
         param_sharding: ShardingRule | None,
+        local_batches: bool,
         seed: int,
     ):
         self.metrics = metrics
         self._known_outputs: dict[Any, Any] = {}
         self.nonfinite = nonfinite
         self.steps_per_call = steps_per_call
-        self.placement = Placement(mesh, param_sharding)
+        self.placement = Placement(mesh, param_sharding, local=local_batches)
         if isinstance(optimizer, optax.MultiSteps):
             optimizer = optimizer.gradient_transformation()
         # What parameters carry is read once; constraints act on the finished update.

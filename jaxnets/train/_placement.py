@@ -22,9 +22,13 @@ class Placement:
         mesh: the devices; its first axis shares out the batch.
         rule: `(path, parameter) -> PartitionSpec`; None copies every parameter to every
             device.
+        local: whether a process is given the rows of its own devices alone.
     """
 
-    def __init__(self, mesh: Mesh | None, rule: ShardingRule | None):
+    def __init__(
+        self, mesh: Mesh | None, rule: ShardingRule | None, *, local: bool = False
+    ):
+        self.local = local
         if mesh is None:
             if rule is not None:
                 raise ValueError(
@@ -87,7 +91,13 @@ class Placement:
             return tree
         spec = PartitionSpec(None, self.axis) if stacked else PartitionSpec(self.axis)
         sharding = NamedSharding(self.mesh, spec)
-        return jax.tree.map(lambda leaf: self._put(np.asarray(leaf), sharding), tree)
+        put = jax.make_array_from_process_local_data
+
+        def send(leaf: Any) -> jax.Array:
+            leaf = np.asarray(leaf)
+            return put(sharding, leaf) if self.local else self._put(leaf, sharding)
+
+        return jax.tree.map(send, tree)
 
     def check_batch(self, function: str, source: Any) -> None:
         """Raise unless the devices can share a batch evenly."""

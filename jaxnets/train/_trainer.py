@@ -43,6 +43,7 @@ class Trainer:
         steps_per_call: how many steps one dispatch takes; more help with short steps.
         mesh: devices to share out the batch to, along the mesh's first axis.
         param_sharding: `(path, parameter) -> PartitionSpec`; None copies all to all.
+        local_batches: each of several processes gives its own devices' rows alone.
         seed: for augmentation and, in `fit`, for the order of the data.
 
     Raises:
@@ -73,6 +74,7 @@ class Trainer:
         steps_per_call: int = 1,
         mesh: Mesh | None = None,
         param_sharding: ShardingRule | None = None,
+        local_batches: bool = False,
         seed: int = 0,
     ):
         check_choice("Trainer", "nonfinite", nonfinite, POLICIES)
@@ -95,6 +97,7 @@ class Trainer:
             steps_per_call=steps_per_call,
             mesh=mesh,
             param_sharding=param_sharding,
+            local_batches=local_batches,
             seed=self.seed,
         )
         self._run: FitRun | None = None
@@ -158,9 +161,8 @@ class Trainer:
             callbacks: `Callback`s, or functions of (trainer, logs) called after every
                 epoch.
             verbose: show progress; "auto" does if the output is a terminal.
-            resume: the folder of a `Checkpoint` callback: go on from the newest
-                complete checkpoint, to the same bits as without the interruption. The
-                other arguments must be those of the interrupted call.
+            resume: the folder of a `Checkpoint` callback: go on from its newest whole
+                one, to the same bits. All other arguments must be as they were.
 
         Returns:
             The `History`: a figure an epoch, from the first epoch on also if resumed.
@@ -195,10 +197,8 @@ class Trainer:
         everything = list(callbacks)
         if verbose is True or (verbose == "auto" and sys.stdout.isatty()):
             everything.append(Progress(epochs=epochs, steps=source.steps))
-        told = CallbackList(everything)
-        run = FitRun(
-            self, self._engine, source, validation, told, epochs=epochs, steps=steps
-        )
+        given = (source, validation, CallbackList(everything))
+        run = FitRun(self, self._engine, *given, epochs=epochs, steps=steps)
         if resume is not None:
             run.restore(Path(resume))
         self._run = run

@@ -36,6 +36,8 @@ def alone():
         ({}, AxisType.Auto),
         ({"param_sharding": shard_kernels}, None),
         ({"steps_per_call": 2}, None),
+        # With one process its own rows are all rows; see also test_processes.
+        ({"steps_per_call": 2, "local_batches": True}, None),
     ],
 )
 def test_four_devices_give_what_one_gives(alone, options, kinds):
