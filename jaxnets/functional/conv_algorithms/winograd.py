@@ -7,8 +7,9 @@ dimensions 36 instead of 144. The products over channels are matrix products, on
 each of the (m + 2)^rank components; the transforms of all axes are one product with a
 Kronecker matrix, which XLA runs 2 to 3 times faster than chains of additions.
 
-Cost: 2 · tiles · (m + 2)^rank · in · out / groups flops, and two transforms of
-    2 · (m + 2)^(2 rank) flops a tile and channel.
+Cost: 2 · tiles · (m + 2)^rank · in · out / groups flops, and transforms: two of
+    2 · (m + 2)^(2 rank) flops a tile and channel, one of 2 · (3 m + 6)^rank flops a
+    channel of the kernel, which a small image with many channels does not repay.
 Memory: tiles of about `BUFFER_BYTES` at a time.
 Accuracy: relative error to float64 below 1e-5 in float32 (4e-7 for m = 2, 2e-6 for
     m = 4 are typical); halves are transformed in float32.
@@ -44,7 +45,13 @@ from jaxnets.functional.conv_algorithms._taps import stacked_views
 
 BUFFER_BYTES = 8 << 20
 MOST_AXES = 3
-"""Tiles of 4 an axis would have 216 components in three dimensions; 2 gives 64."""
+FRESH_BYTES, FRESH_CALL_BYTES = 32 << 20, 32 << 10
+"""Tiles of 4 an axis would have 216 components in three dimensions; 2 gives 64.
+
+A transformed kernel of more than `FRESH_BYTES` is fresh memory in every call on CPU:
+writing `FRESH_CALL_BYTES` of it takes about as long as a call (512 x 512 channels: 20
+to 40 ms, whatever the image).
+"""
 
 _INPUT = {
     2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
@@ -164,7 +171,7 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 
 def work(part: str, facts: ConvFacts) -> Work:
-    """Products a component and the transforms; every tile is written and read."""
+    """Products a component and the transforms; all tiles are written and read."""
     rank = len(facts.window)
     results = facts.spatial if part == "input_grad" else facts.positions
     m = tile_size(results)
@@ -173,14 +180,19 @@ def work(part: str, facts: ConvFacts) -> Work:
     products = 2 * tiles * components * facts.fan_in * facts.out
     inputs, outputs = components**2, components * m**rank
     transforms = 2 * tiles * (facts.channels * inputs + facts.out * outputs)
+    kernels = components * facts.fan_in * facts.out
+    transforms += 2 * prod(facts.window) * kernels
     groups = facts.spec.groups
-    touched = 2 * sum(
+    touched = 2 * kernels * size
+    touched += 2 * sum(
         copied_bytes(tiles * components * groups, channels, size)
         for channels in (facts.fan_in, facts.fan_out)
     )
     position = components * (facts.channels + facts.out) * size
     blocks = cut(facts.batch, _tiles(results, m), position, BUFFER_BYTES)
     calls = blocks.number(facts.batch, _tiles(results, m)) * (components + 4)
+    if kernels * size > FRESH_BYTES:
+        calls += kernels * size // FRESH_CALL_BYTES
     return Work(products + transforms, touched, calls)
 
 
