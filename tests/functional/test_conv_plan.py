@@ -256,7 +256,7 @@ def test_auto_counts_the_devices_that_would_do_the_same(plain_precision):
     assert chosen in ("fft", "overlap_add")
 
 
-def test_winograd_is_not_taken_where_its_kernel_is_what_costs():
+def test_winograd_is_not_taken_where_its_kernel_is_what_costs(plain_precision):
     """Many channels on a small image: 11 times slower than products, measured."""
     wide = (3, 3, 512, 512)
     small = conv_plan((1, 7, 7, 512), wide, padding="SAME", platform="cpu")
