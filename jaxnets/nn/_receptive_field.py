@@ -157,12 +157,12 @@ def receptive_field(
         ... ]
         >>> field = receptive_field(layers, (32, 32, 3))
         >>> print(field)
-          layer      type            size       jump        start
-         ──────────────────────────────────────────────────────────
-          (model)    Sequential     8 x 8      2 x 2    0.5 x 0.5
-          layers/0   Conv           3 x 3      1 x 1        0 x 0
-          layers/2   MaxPool        4 x 4      2 x 2    0.5 x 0.5
-          layers/3   Conv           8 x 8      2 x 2    0.5 x 0.5
+          layer      type          size    jump       start
+         ───────────────────────────────────────────────────
+          (model)    Sequential   8 x 8   2 x 2   0.5 x 0.5
+          layers/0   Conv         3 x 3   1 x 1       0 x 0
+          layers/2   MaxPool      4 x 4   2 x 2   0.5 x 0.5
+          layers/3   Conv         8 x 8   2 x 2   0.5 x 0.5
           receptive field of an output: 8 x 8 of 32 x 32 cells, jump 2 x 2, start 0.5 x 0.5
         >>> field.cells((8, 0))
         ((13, 20), (0, 4))
