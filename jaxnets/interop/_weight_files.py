@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxnets.interop._hub import REPOSITORY, from_hub
+from jaxnets.interop._hub import INDEX, REPOSITORY, from_hub
 from jaxnets.interop._read_h5 import open_h5
 from jaxnets.interop._read_safetensors import open_safetensors
 from jaxnets.interop._read_torch import open_torch
 from jaxnets.interop._stored import FUNCTION, Stored, bad_file
 
-INDEX = "model.safetensors.index.json"
 LARGEST_JSON = 16 * 2**20
 TORCH = (".pth", ".pt", ".bin")
 H5 = (".h5", ".hdf5")

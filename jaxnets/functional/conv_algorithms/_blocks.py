@@ -111,6 +111,7 @@ def sum_blocks(
         widths = [(0, 0, 0)] * g.ndim
         widths[1] = (0, count * blocks.rows - g.shape[1], 0)
         g = lax.pad(g, jnp.zeros((), g.dtype), widths)
+        zeros, size = (0,) * (g.ndim - 2), (1, blocks.rows, *g.shape[2:])
 
         def one(index: jax.Array) -> jax.Array:
             part = _rows(padded, index, count, spec, window, blocks.rows)
@@ -118,8 +119,6 @@ def sum_blocks(
             begin = (index // count, index % count * blocks.rows, *zeros)
             return some(part, lax.dynamic_slice(g, begin, size))
 
-        zeros = (0,) * (g.ndim - 2)
-        size = (1, blocks.rows, *g.shape[2:])
         return _sum(one, jnp.arange(len(x) * count), x)
     if blocks.images >= len(x):
         return some(pad(x, spec), g)
