@@ -47,10 +47,12 @@ DEEP: dict[str, dict[str, bool]] = {
 class Ours:
     """Our network taken apart, and its weights by path."""
 
-    def __init__(self, name: str):
-        self.model = models.create(name, rngs=nnx.Rngs(0))
+    def __init__(self, model: nnx.Module):
+        self.model = model
+
+    def weights(self) -> dict[str, np.ndarray]:
         flat = nnx.to_flat_state(nnx.state(self.model, (nnx.Param, nnx.BatchStat)))
-        self.weights = {".".join(map(str, p)): np.asarray(v[...]) for p, v in flat}
+        return {".".join(map(str, p)): np.asarray(v[...]) for p, v in flat}
 
     def forward(self) -> tuple[Callable, Any]:
         self.model.eval()
@@ -156,25 +158,26 @@ def contestants(name: str, part: str, batch: int, size: int) -> dict[str, Contes
     recipe, _, channels, _ = NETWORKS[name]
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, size, size, channels), np.float32)
-    ours = Ours(name)
-    classes = ours.weights[max(p for p in ours.weights if p.startswith("head"))].shape
+    ours = Ours(models.create(name, rngs=nnx.Rngs(0)))
+    weights = ours.weights()
+    classes = weights[max(p for p in weights if p.startswith("head"))].shape
     y = rng.integers(0, classes[-1], batch).astype(np.int32)
     arrays = jnp.asarray(x), jnp.asarray(y)
     found = {OURS: contestant(part, getattr(ours, part)(), *arrays)}
     if part == "forward":
-        values = {p: jnp.asarray(a) for p, a in ours.weights.items()}
+        values = {p: jnp.asarray(a) for p, a in weights.items()}
         flax = (lambda values, x: flax_logits(recipe)(values, x)[0], values)
     else:
-        flax = flax_training(recipe, ours.weights)
+        flax = flax_training(recipe, weights)
     found["Flax nnx"] = contestant(part, flax, *arrays)
     if "keras" not in missing():
-        made = keras_parts(recipe, ours.weights, x.shape[1:])[part]
+        made = keras_parts(recipe, weights, x.shape[1:])[part]
         found["Keras on JAX"] = contestant(part, made, *arrays)
     if "torch" not in missing():
         from benchmarks._model_torch import torch_runs
 
         for title, last in (("PyTorch", False), ("PyTorch, channels_last", True)):
-            runs = torch_runs(recipe, ours.weights, x, y, RATE, last=last)
+            runs = torch_runs(recipe, weights, x, y, RATE, last=last)
             found[title] = Contestant(runs[part])
     return found
 
@@ -253,10 +256,9 @@ def deep(report: ConvReport, names: tuple[str, ...], batch: int) -> None:
     y = jax.ShapeDtypeStruct((batch,), jnp.int32)
     for name in names:
         for title, options in DEEP.items():
-            ours = Ours.__new__(Ours)
             make = partial(models.create, name, **options)
-            ours.model = nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0)))
-            step, values = ours.training()
+            model = nnx.eval_shape(lambda make=make: make(rngs=nnx.Rngs(0)))
+            step, values = Ours(model).training()
             program, ms = compiled(step, values, x, y, None, donate=False)
             used = program.memory_analysis()
             megabytes = used.temp_size_in_bytes / 1e6 if used else float("nan")
