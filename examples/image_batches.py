@@ -8,6 +8,7 @@ import grain
 import image_files
 import jax
 import numpy as np
+from absl import flags
 
 from jaxnets import data, train
 
@@ -80,6 +81,9 @@ class ImageBatches(Sequence):
         )
         ahead = batches.to_iter_dataset(options)
         if config.workers:
+            # Grain's workers read absl's flags, which raise until they are parsed.
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
             ahead = ahead.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=config.workers)
             )

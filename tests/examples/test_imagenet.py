@@ -52,6 +52,13 @@ def test_batches_are_a_function_of_seed_epoch_and_number(make_batches):
         first[5]
 
 
+@pytest.mark.slow
+def test_worker_processes_make_the_same_batches(make_batches):
+    here, elsewhere = make_batches(), make_batches(workers=2)
+    for number in range(2):
+        assert same(elsewhere[number], here[number])
+
+
 def test_processes_share_the_rows_of_every_batch(make_batches, monkeypatch):
     whole = make_batches()
     images = [np.asarray(whole[i][0][0]) for i in range(len(whole))]
