@@ -6,8 +6,10 @@ mathematics are theirs.
 
 from typing import ClassVar
 
-import torch
-from torch import nn
+import pytest
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
 
 
 class Residual(nn.Module):
