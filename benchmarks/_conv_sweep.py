@@ -1,5 +1,7 @@
 """Convolutions drawn at random, and every algorithm measured on them."""
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -10,15 +12,12 @@ from jaxnets.functional._conv_rule import candidates
 from jaxnets.functional._conv_tune import compiled, draw, measure
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts, ConvSpec
 
-LEAST, MOST = (
-    2e6,
-    8e8,
-)  # multiply-adds: from a fraction of a millisecond to tens of them
+LEAST, MOST = 2e6, 8e8  # multiply-adds: fractions of a millisecond to tens of them
 MOST_CELLS = 6e6
 
 
 class Measured(NamedTuple):
-    """The median seconds of the algorithms for one part of a convolution."""
+    """The least seconds of the algorithms for one part of a convolution."""
 
     name: str
     part: str
@@ -59,17 +58,41 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
             return facts
 
 
-def measure_all(cases: list[ConvFacts], platform: str, rounds: int) -> list[Measured]:
-    """Measure all parts of all cases; the results are compared with each other."""
-    found = []
-    for number, facts in enumerate(cases):
-        for part in PARTS:
-            agree(part, facts, platform)
-            seconds = measure(part, facts, platform, rounds)
-            found.append(Measured(describe(facts), part, facts, seconds))
-        print(f"{number + 1}/{len(cases)}: {describe(facts)}", flush=True)
-        jax.clear_caches()
-    return found
+def sweep(seed: int, count: int) -> list[ConvFacts]:
+    """The first convolutions that a seed gives."""
+    rng = np.random.default_rng(seed)
+    return [draw_facts(rng) for _ in range(count)]
+
+
+def measure_all(
+    seed: int, count: int, platform: str, rounds: int, path: Path
+) -> list[Measured]:
+    """Measure all parts of a sweep; the results are compared with each other.
+
+    Every line of the file at `path` is one part: seed, case, part and seconds.
+    """
+    with path.open("w") as file:
+        for number, facts in enumerate(sweep(seed, count)):
+            for part in PARTS:
+                agree(part, facts, platform)
+                seconds = measure(part, facts, platform, rounds)
+                print(json.dumps([seed, number, part, seconds]), file=file, flush=True)
+            print(f"{number + 1}/{count}: {describe(facts)}", flush=True)
+            jax.clear_caches()
+    return read(path)
+
+
+def read(path: Path) -> list[Measured]:
+    """What `measure_all` wrote; the convolutions are drawn again."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    cases: dict[int, list[ConvFacts]] = {}
+    for seed in {line[0] for line in lines}:
+        count = 1 + max(line[1] for line in lines if line[0] == seed)
+        cases[seed] = sweep(seed, count)
+    return [
+        Measured(describe(cases[seed][number]), part, cases[seed][number], seconds)
+        for seed, number, part, seconds in lines
+    ]
 
 
 def agree(part: str, facts: ConvFacts, platform: str) -> None:

@@ -1,17 +1,21 @@
 """Fit the rates of `algorithm="auto"`: `python -m benchmarks.calibrate_conv`.
 
 Draws convolutions at random (the seed is printed), measures every algorithm on every
-part of them on JAX's default device, and fits for each algorithm, kind of work and part
+part of them on JAX's default device, and fits what `functional/_conv_cost.py` sums up:
+for each algorithm, kind of work and part
 
     seconds = flops · a + bytes · b + calls · c,    a, b, c ≥ 0
 
-by least squares of the relative errors. `--write` puts the rates into the file that the
-rule reads; without it they are printed. `--check SEED` measures a sweep that was not
-used and says how often the rule is within 10 % of the fastest algorithm.
+by least squares of the relative errors, and for each algorithm and part a Gaussian
+process over the sizes to what is left. `--write` puts both into the file that the rule
+reads. `--check` measures a sweep that was not used and says how often the rule is
+within 10 % of the fastest algorithm. What was measured is kept as JSON lines, and
+`--from` takes such files up again in place of measuring.
 """
 
 import argparse
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -20,19 +24,62 @@ import numpy as np
 from scipy.optimize import nnls
 
 import jaxnets
-from benchmarks._conv_sweep import Measured, draw_facts, measure_all
-from benchmarks._timing import RESULTS, machine
+from benchmarks._conv_sweep import Measured, measure_all, read
+from benchmarks._timing import RESULTS
+from jaxnets.functional._conv_cost import Costs, costs, kernel, plane, sizes, stored
 from jaxnets.functional._conv_plans import canonical_platform
-from jaxnets.functional._conv_rule import choose, rates_of_platforms
+from jaxnets.functional._conv_rule import choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 
 RATES = Path(jaxnets.__file__).parent / "functional" / "_conv_rates.json"
 KINDS = ("dense", "grouped", "depthwise", "volume")
 WITHIN = 1.1
 RELATED = 0.1  # weight of measurements of another kind of work
+NOISE = 0.1  # variances of log seconds: of what no size explains,
+PLANE = 0.1  # of the plane's coefficients; that of the process itself is 1
 
 
 def fit(measured: list[Measured]) -> dict:
+    """Rates and corrections of a platform, as `_conv_rates.json` keeps them."""
+    rates = fit_rates(measured)
+    counted = Costs({"measured": True, "rates": rates})
+    cases = list(dict.fromkeys(one.facts for one in measured))
+    places = {facts: i for i, facts in enumerate(cases)}
+    left = defaultdict(dict)
+    for one in measured:
+        for name, seconds in one.seconds.items():
+            work = ALGORITHMS[name].work(one.part, one.facts)
+            estimate = counted.seconds(name, one.part, work, None)
+            left[name, one.part][places[one.facts]] = np.log(seconds / estimate)
+    points = np.round([sizes(facts) for facts in cases], 3)
+    planes: dict = defaultdict(dict)
+    weights: dict = defaultdict(dict)
+    for (name, part), residuals in left.items():
+        here = list(residuals)
+        slope, mixed = gaussian_process(points[here], np.array([*residuals.values()]))
+        spread = np.zeros(len(cases))
+        spread[here] = mixed
+        planes[name][part] = short(slope)
+        weights[name][part] = short(spread)
+    corrections = {"cases": points.tolist(), "planes": planes, "weights": weights}
+    return {"measured": True, "rates": rates, "corrections": corrections}
+
+
+def gaussian_process(
+    points: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plane and the weights of the kernels that explain `values` best."""
+    planes = plane(points)
+    covariance = kernel(points, points) + PLANE * planes @ planes.T
+    weights = np.linalg.solve(covariance + NOISE * np.eye(len(points)), values)
+    return PLANE * planes.T @ weights, weights
+
+
+def short(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def fit_rates(measured: list[Measured]) -> dict:
     """Rates by algorithm, kind and part; a kind that never occurred borrows another."""
     rows = defaultdict(list)
     for one in measured:
@@ -73,53 +120,62 @@ def least_squares(
         solution, _ = nnls(relative, weight)
         error = np.abs(np.log(np.maximum(work / scale @ solution, 1e-12) / seconds))
         weight = trust / np.maximum(error, 0.1)
-    return [float(f"{rate:.4g}") for rate in solution / scale]
+    return short(solution / scale)
 
 
-def check(measured: list[Measured], platform: str) -> None:
-    """Say how good the rule's choices are on these measurements."""
-    losses = []
+def in_lines(content: dict) -> str:
+    """JSON with a line for every list of numbers."""
+    text = json.dumps(content, indent=1)
+    lists = re.compile(r"\[[^][{}]*\]")
+    return lists.sub(lambda found: json.dumps(json.loads(found[0])), text) + "\n"
+
+
+def losses(measured: list[Measured], platform: str, *, show: bool) -> np.ndarray:
+    """Seconds of what the rule takes over those of the fastest, part by part."""
+    found = []
     for one in measured:
         taken = choose(one.part, one.facts, platform)
         best = min(one.seconds, key=lambda name: one.seconds[name])
         ratio = one.seconds.get(taken, float("inf")) / one.seconds[best]
-        losses.append(ratio)
-        if ratio > WITHIN:
+        found.append(ratio)
+        if show and ratio > WITHIN:
             print(f"{ratio:6.2f}  {one.part:<12} took {taken}, best {best}: {one.name}")
-    good = np.mean(np.array(losses) <= WITHIN)
+    return np.array(found)
+
+
+def report(found: np.ndarray) -> None:
     print(
-        f"within 10 % of the fastest: {good:.1%} of {len(losses)}; geometric mean of "
-        f"the loss {np.exp(np.mean(np.log(losses))):.3f}"
+        f"within 10 % of the fastest: {np.mean(found <= WITHIN):.1%} of {len(found)}; "
+        f"geometric mean of the loss {np.exp(np.mean(np.log(found))):.3f}"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="keep the rates")
+    parser.add_argument("--cases", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--from", dest="files", nargs="+", type=Path, default=[])
+    parser.add_argument("--write", action="store_true", help="keep what was fitted")
     parser.add_argument("--check", action="store_true", help="judge, do not fit")
     options = parser.parse_args()
     platform = canonical_platform(jax.default_backend())
-    print(f"seed {options.seed}, {options.cases} convolutions, on {platform}")
-    rng = np.random.default_rng(options.seed)
-    cases = [draw_facts(rng) for _ in range(options.cases)]
-    measured = measure_all(cases, platform, options.rounds)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    kept = [(one.name, one.part, one.seconds) for one in measured]
-    raw = RESULTS / f"calibrate_conv_{options.seed}.json"
-    raw.write_text(json.dumps({"machine": machine(), "measured": kept}) + "\n")
+    if options.files:
+        measured = [one for path in options.files for one in read(path)]
+    else:
+        print(f"seed {options.seed}, {options.cases} convolutions, on {platform}")
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        path = RESULTS / f"calibrate_conv_{options.seed}.jsonl"
+        measured = measure_all(
+            options.seed, options.cases, platform, options.rounds, path
+        )
     if not options.check:
-        rates = fit(measured)
-        print(json.dumps(rates, indent=1))
+        content = {"platforms": stored() | {platform: fit(measured)}}
         if options.write:
-            content = json.loads(RATES.read_text())
-            content["platforms"][platform] = {"measured": True, "rates": rates}
-            RATES.write_text(json.dumps(content, indent=1) + "\n")
-            rates_of_platforms.cache_clear()
+            RATES.write_text(in_lines(content))
+            costs.cache_clear()
             print(f"written: {RATES}")
-    check(measured, platform)
+    report(losses(measured, platform, show=True))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """Which algorithm `"auto"` takes for each part of a convolution: a pure rule.
 
 Every algorithm says how much work a convolution is for it: flops, bytes and calls of
-the platform's kernels. A platform has rates for each kind of work, fitted to
-measurements by `python -m benchmarks.calibrate_conv` and kept in `_conv_rates.json`.
-
-    seconds = flops · a + bytes · b + calls · c
+the platform's kernels. `_conv_cost.py` makes seconds of it, from measurements that
+`python -m benchmarks.calibrate_conv` takes and keeps in `_conv_rates.json`.
 
 `"auto"` takes the algorithm of the fewest estimated seconds among those that can
 honour the convolution. Nothing is measured while a program runs, so the choice does
@@ -12,13 +10,11 @@ not depend on a warm-up; plans that `tune_conv` measured go first while they are
 force.
 """
 
-import json
-from functools import cache
-from importlib import resources
 from typing import NamedTuple
 
+from jaxnets.functional._conv_cost import costs
 from jaxnets.functional._conv_plan import is_exact
-from jaxnets.functional._conv_plans import canonical_platform, tuned_plan
+from jaxnets.functional._conv_plans import tuned_plan
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, Work
 
 ROUNDING_MORE = frozenset({"winograd", "fft", "overlap_add"})
@@ -35,7 +31,8 @@ class Candidate(NamedTuple):
 
 def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
     """All algorithms, the one that `"auto"` takes first, those that are out last."""
-    rates = _rates(platform)
+    known = costs(platform)
+    basis = known.basis(facts)
     found = []
     for name, algorithm in ALGORITHMS.items():
         reason = algorithm.unsupported(facts)
@@ -45,8 +42,7 @@ def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
             found.append(Candidate(name, None, float("inf"), reason))
             continue
         work = algorithm.work(part, facts)
-        per_flop, per_byte, per_call = rates[name][work.kind][part]
-        seconds = work.flops * per_flop + work.bytes * per_byte + work.calls * per_call
+        seconds = known.seconds(name, part, work, basis)
         found.append(Candidate(name, work, seconds, ""))
     return sorted(found, key=lambda candidate: candidate.seconds)
 
@@ -72,21 +68,5 @@ def choose(part: str, facts: ConvFacts, platform: str, devices: int = 1) -> str:
 
 
 def is_measured(platform: str) -> bool:
-    """Whether the rates of a platform were measured, or are estimates."""
-    return rates_of_platforms()[_table_name(platform)]["measured"]
-
-
-@cache
-def rates_of_platforms() -> dict:
-    """What `_conv_rates.json` holds."""
-    text = resources.files("jaxnets.functional").joinpath("_conv_rates.json")
-    return json.loads(text.read_text())["platforms"]
-
-
-def _table_name(platform: str) -> str:
-    name = canonical_platform(platform)
-    return name if name in rates_of_platforms() else "default"
-
-
-def _rates(platform: str) -> dict:
-    return rates_of_platforms()[_table_name(platform)]["rates"]
+    """Whether the costs of a platform were measured, or are estimates."""
+    return costs(platform).measured

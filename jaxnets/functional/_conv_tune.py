@@ -1,7 +1,8 @@
 """Measuring which algorithm is fastest on the running device."""
 
+import math
 import os
-import statistics
+import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +27,10 @@ from jaxnets.functional._shapes import IntOrInts, Padding
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts
 
 HOPELESS = 30
-"""Estimated times the best, at which a candidate is not measured any more."""
+"""Estimated times the best, at which a candidate is not measured at all."""
+
+BEHIND = 3
+"""Measured times the best, at which a candidate is not measured any more."""
 
 
 def tune_conv(
@@ -44,8 +48,9 @@ def tune_conv(
 ) -> ConvPlan:
     """Measure the algorithms on JAX's default device; return the fastest of each part.
 
-    Every candidate runs in turn, `rounds` times, and the least median wins. Candidates
-    that the rule gives 30 times the seconds of its best are left out.
+    Every candidate runs in turn, `rounds` times, and the least time wins. Candidates
+    that the rule gives 30 times the seconds of its best are left out, and one that took
+    3 times those of the best is not run again.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.
@@ -117,24 +122,32 @@ def _check_store(path: Path) -> None:
 def measure(
     part: str, facts: ConvFacts, platform: str, rounds: int
 ) -> dict[str, float]:
-    """Median seconds of every candidate for one part."""
+    """Least seconds of every candidate for one part, `rounds` times in turn.
+
+    The order changes from round to round: what runs after a large one finds its
+    operands in no cache.
+    """
     found = [one for one in candidates(part, facts, platform) if one.work is not None]
-    limit = HOPELESS * found[0].seconds
+    worth = HOPELESS * found[0].seconds
     arrays = draw(part, facts)
     runs = {
         one.algorithm: compiled(part, facts, one.algorithm)
         for one in found
-        if one.seconds <= limit
+        if one.seconds <= worth
     }
     for run in runs.values():
         jax.block_until_ready(run(*arrays))
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    order, shuffle = list(runs), random.Random(0).shuffle
+    least = dict.fromkeys(runs, math.inf)
     for _ in range(rounds):
-        for name, run in runs.items():
+        shuffle(order)
+        for name in order:
             began = time.perf_counter()
-            jax.block_until_ready(run(*arrays))
-            times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+            jax.block_until_ready(runs[name](*arrays))
+            least[name] = min(least[name], time.perf_counter() - began)
+        limit = BEHIND * min(least.values())
+        order = [name for name in order if least[name] <= limit]
+    return least
 
 
 def compiled(

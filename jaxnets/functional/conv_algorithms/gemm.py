@@ -5,7 +5,8 @@ Memory: a patch buffer of about `BUFFER_BYTES`, window times larger than what it
     Patches of the whole batch would go through main memory; those of a few images, or
     of a few rows of a large one, stay in cache: 2 to 4 times faster on CPU.
 Accuracy: that of `direct`; the sums are formed in another order.
-Does not support: nothing; every spec is honoured.
+Does not support: nothing; every spec is honoured. A window of one cell has no
+    patches: `shift` takes it.
 Choose it: on CPU, where XLA's own convolution is slow, above all its kernel gradient.
 """
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
+from jaxnets.functional.conv_algorithms import shift
 from jaxnets.functional.conv_algorithms._blocks import (
     Blocks,
     cut,
@@ -39,6 +41,8 @@ BUFFER_BYTES = 2 << 20
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     """y[n, p, g, o] = Σ_{t,c} patches[n, p, g, t, c] kernel[t, c, g, o]."""
     *window, fan_in, out = kernel.shape
+    if prod(window) == 1:
+        return shift.forward(x, kernel, spec)
     window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
     split = kernel.reshape(prod(window), fan_in, spec.groups, out // spec.groups)
     weights = split.transpose(2, 0, 1, 3).reshape(
@@ -60,6 +64,8 @@ def input_grad(
 ) -> jax.Array:
     """Phase by phase, each a convolution of stride 1 with its taps turned over."""
     *window, _, _ = kernel.shape
+    if prod(window) == 1:
+        return shift.input_grad(g, kernel, spec, spatial)
     if tuple(window) == spec.strides and set(spec.dilation) == {1}:
         return _lay_out(g, kernel, spec, spatial)
     return input_grad_by(forward, g, kernel, spec, spatial)
@@ -69,6 +75,8 @@ def kernel_grad(
     x: jax.Array, g: jax.Array, spec: ConvSpec, window: tuple[int, ...]
 ) -> jax.Array:
     """dk[t, c, g, o] = Σ_{n,p} patches[n, p, g, t, c] g[n, p, g, o]."""
+    if prod(window) == 1:
+        return shift.kernel_grad(x, g, spec, window)
     taps, out, fan_in = prod(window), g.shape[-1], x.shape[-1] // spec.groups
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
@@ -90,6 +98,8 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 def work(part: str, facts: ConvFacts) -> Work:
     """The patches are written once and read once by the product."""
+    if prod(facts.window) == 1:
+        return shift.work(part, facts)
     taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
     inner, outer = facts.channels, facts.out
     cells, results = facts.spatial, facts.positions
@@ -109,9 +119,7 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 
 def _cut(x: jax.Array, window: tuple[int, ...], positions: tuple[int, ...]) -> Blocks:
-    """Blocks whose patches fill the buffer; a window of one cell needs no patches."""
-    if prod(window) == 1:
-        return Blocks(max(1, len(x)), positions[0])
+    """Blocks whose patches fill the buffer."""
     position = prod(window) * x.shape[-1] * x.dtype.itemsize
     return cut(len(x), positions, position, BUFFER_BYTES)
 

@@ -1,0 +1,101 @@
+"""The estimated seconds behind `auto`: known corrections, and fits to known costs."""
+
+import numpy as np
+import pytest
+
+from benchmarks import calibrate_conv
+from benchmarks._conv_sweep import Measured, sweep
+from jaxnets.functional._conv_cost import REACH, Costs, costs, sizes
+from jaxnets.functional._conv_rule import candidates
+from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts, ConvSpec
+from jaxnets.functional.conv_algorithms._spec import Work
+
+RATES = {"gemm": {"dense": {"forward": [2.0, 3.0, 5.0]}}}
+WORK = Work(7, 11, 13, "dense")
+COUNTED = 7 * 2.0 + 11 * 3.0 + 13 * 5.0
+
+
+def facts(batch=1, channels=1, window=1, strides=1, rank=1):
+    spec = ConvSpec((strides,) * rank, ((0, 0),) * rank, (1,) * rank, 1, None)
+    cells = (1 + 15 * strides,) * rank
+    return ConvFacts(batch, cells, (window,) * rank, channels, 4, spec, "float32")
+
+
+def test_sizes_are_logarithms():
+    found = sizes(facts(batch=8, channels=32, strides=2, rank=2))
+    # In and out of a group, groups, batch, 16 x 16 positions, taps, strides, rank.
+    assert found.tolist() == [5, 2, 0, 3, 8, 0, 4, 6]
+
+
+def test_a_platform_that_was_not_measured_has_rates_alone():
+    known = Costs({"measured": False, "rates": RATES})
+    assert known.basis(facts()) is None
+    assert known.seconds("gemm", "forward", WORK, None) == COUNTED
+
+
+def test_corrections_near_and_far_from_what_was_measured():
+    cases = [sizes(facts(batch=1)), sizes(facts(batch=2**12))]
+    corrections = {
+        "cases": np.array(cases).tolist(),
+        "planes": {"gemm": {"forward": [0.5, 0, 0, 0, 0.25, 0, 0, 0, 0]}},
+        "weights": {"gemm": {"forward": [0.7, -0.3]}},
+    }
+    known = Costs({"measured": True, "rates": RATES, "corrections": corrections})
+    far = np.exp(-(12**2) / (2 * REACH**2))
+
+    def seconds(batch):
+        return known.seconds("gemm", "forward", WORK, known.basis(facts(batch=batch)))
+
+    first = COUNTED * np.exp(0.5 - 0.25 + 0.7 - 0.3 * far)
+    last = COUNTED * np.exp(0.5 + 0.25 * (12 / 4 - 1) + 0.7 * far - 0.3)
+    np.testing.assert_allclose(seconds(1), first, rtol=1e-12)
+    np.testing.assert_allclose(seconds(2**12), last, rtol=1e-12)
+    np.testing.assert_allclose(seconds(2**20), last, rtol=1e-12)  # held constant
+
+
+def test_the_fit_finds_costs_that_sizes_decide():
+    """Products of few channels are slow: 4 times at 1, hardly at 64."""
+
+    def truth(name, part, one):
+        work = ALGORITHMS[name].work(part, one)
+        slow = 1 + 3 / one.fan_in
+        return (work.flops * 1e-11 + work.bytes * 1e-10 + work.calls * 1e-6) * slow
+
+    def measured(cases):
+        able = {
+            one: [name for name, a in ALGORITHMS.items() if a.unsupported(one) is None]
+            for one in cases
+        }
+        return [
+            Measured("", part, one, {name: truth(name, part, one) for name in names})
+            for one, names in able.items()
+            for part in PARTS
+        ]
+
+    known = Costs(calibrate_conv.fit(measured(sweep(0, 100))))
+    errors, without = [], []
+    for one in measured(sweep(1, 40)):
+        basis = known.basis(one.facts)
+        for name, seconds in one.seconds.items():
+            work = ALGORITHMS[name].work(one.part, one.facts)
+            for terms, kept in ((basis, errors), (None, without)):
+                estimate = known.seconds(name, one.part, work, terms)
+                kept.append(abs(np.log(estimate / seconds)))
+    assert np.mean(errors) < 0.1
+    assert np.mean(errors) < np.mean(without) / 2
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu", "unknown"])
+def test_every_estimate_is_a_number_even_far_out(platform):
+    assert costs(platform).measured == (platform == "cpu")
+    for one in (
+        facts(),
+        facts(batch=2**20, channels=2**14, window=15),
+        facts(batch=0),
+        facts(rank=3, window=3, strides=2),
+    ):
+        for part in PARTS:
+            for candidate in candidates(part, one, platform):
+                if candidate.work is not None:
+                    assert np.isfinite(candidate.seconds)
+                    assert candidate.seconds >= 0
