@@ -12,8 +12,8 @@ from jaxnets.functional._conv_rule import candidates
 from jaxnets.functional._conv_tune import compiled, draw, measure
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts, ConvSpec
 
-LEAST, MOST = 2e6, 8e8  # multiply-adds: fractions of a millisecond to tens of them
-MOST_CELLS = 6e6
+LEAST, MOST = 1e6, 2e9  # multiply-adds: a fraction of a millisecond to tens of them
+MOST_CELLS = 2e7
 
 
 class Measured(NamedTuple):
@@ -30,25 +30,33 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
     while True:
         rank = int(rng.choice([1, 2, 2, 2, 2, 3]))
         longest = {1: 2048, 2: 31, 3: 5}[rank]
-        if rng.random() < 0.45:
+        usual = rng.random()
+        if usual < 0.45:
             side = 3
+        elif usual < 0.6:
+            side = int(rng.choice([1, 5, 7]))
         else:
-            side = round(float(np.exp(rng.uniform(0, np.log(longest)))))
-        largest = {1: 16384, 2: 112, 3: 28}[rank]
-        size = round(float(np.exp(rng.uniform(np.log(6), np.log(largest)))))
-        channels = int(2 ** rng.uniform(0, 8.3))
-        out = int(2 ** rng.uniform(2, 8.3))
+            side = round(_spread(rng, 1, longest))
+        largest = {1: 16384, 2: 224, 3: 40}[rank]
+        size = round(_spread(rng, 5, largest))
+        if rng.random() < 0.05:
+            size = side
+        channels, out = round(_spread(rng, 1, 600)), round(_spread(rng, 4, 600))
+        if rng.random() < 0.15:
+            channels = int(rng.choice([1, 3]))
         groups = 1
         kind = rng.random()
-        if kind < 0.25:
+        if kind < 0.2:
             groups = channels = out
-        elif kind < 0.4:
+        elif kind < 0.35:
             groups = int(rng.choice([2, 4, 8, 32]))
             channels = max(1, channels // groups) * groups
             out = max(1, out // groups) * groups
-        batch = int(2 ** rng.uniform(0, 7))
-        stride = int(rng.choice([1, 1, 1, 1, 2]))
+        batch = round(_spread(rng, 1, 256))
+        stride = int(rng.choice([1, 1, 1, 2]))
         pads = ((side // 2, (side - 1) // 2),) * rank
+        if rng.random() < 0.25 or size == side:
+            pads = ((0, 0),) * rank
         spec = ConvSpec((stride,) * rank, pads, (1,) * rank, groups, None)
         facts = ConvFacts(
             batch, (size,) * rank, (side,) * rank, channels, out, spec, "float32"
@@ -56,6 +64,11 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
         cells = batch * size**rank * max(channels, out)
         if LEAST < facts.products < MOST and cells < MOST_CELLS and side <= size:
             return facts
+
+
+def _spread(rng: np.random.Generator, least: float, most: float) -> float:
+    """A number whose logarithm is drawn evenly."""
+    return float(np.exp(rng.uniform(np.log(least), np.log(most))))
 
 
 def sweep(seed: int, count: int) -> list[ConvFacts]:
@@ -69,30 +82,34 @@ def measure_all(
 ) -> list[Measured]:
     """Measure all parts of a sweep; the results are compared with each other.
 
-    Every line of the file at `path` is one part: seed, case, part and seconds.
+    Every line of the file at `path` is one part: its facts, name and seconds.
     """
     with path.open("w") as file:
         for number, facts in enumerate(sweep(seed, count)):
             for part in PARTS:
                 agree(part, facts, platform)
                 seconds = measure(part, facts, platform, rounds)
-                print(json.dumps([seed, number, part, seconds]), file=file, flush=True)
+                print(json.dumps([facts, part, seconds]), file=file, flush=True)
             print(f"{number + 1}/{count}: {describe(facts)}", flush=True)
             jax.clear_caches()
     return read(path)
 
 
 def read(path: Path) -> list[Measured]:
-    """What `measure_all` wrote; the convolutions are drawn again."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    cases: dict[int, list[ConvFacts]] = {}
-    for seed in {line[0] for line in lines}:
-        count = 1 + max(line[1] for line in lines if line[0] == seed)
-        cases[seed] = sweep(seed, count)
-    return [
-        Measured(describe(cases[seed][number]), part, cases[seed][number], seconds)
-        for seed, number, part, seconds in lines
-    ]
+    """What `measure_all` wrote."""
+    found = []
+    for line in path.read_text().splitlines():
+        (batch, spatial, window, channels, out, spec, dtype), part, seconds = (
+            json.loads(line)
+        )
+        strides, padding, dilation, groups, _ = spec
+        axes = tuple((lo, hi) for lo, hi in padding)
+        spec = ConvSpec(tuple(strides), axes, tuple(dilation), groups, None)
+        facts = ConvFacts(
+            batch, tuple(spatial), tuple(window), channels, out, spec, dtype
+        )
+        found.append(Measured(describe(facts), part, facts, seconds))
+    return found
 
 
 def agree(part: str, facts: ConvFacts, platform: str) -> None:

@@ -35,7 +35,7 @@ RATES = Path(jaxnets.__file__).parent / "functional" / "_conv_rates.json"
 KINDS = ("dense", "grouped", "depthwise", "volume")
 WITHIN = 1.1
 RELATED = 0.1  # weight of measurements of another kind of work
-NOISE = 0.1  # variances of log seconds: of what no size explains,
+NOISE = 0.3  # variances of log seconds: of what no size explains,
 PLANE = 0.1  # of the plane's coefficients; that of the process itself is 1
 
 

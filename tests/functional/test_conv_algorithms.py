@@ -49,6 +49,7 @@ CORNERS = {
         1, (1,), (3,), 2, 1, {"strides": 3, "padding": ((4, 0),)}
     ),
     "one position": Case(2, (3, 3), (3, 3), 3, 2, {"groups": 2}),
+    "one position, a dense layer": Case(3, (3, 4), (3, 4), 2, 5, {"strides": 2}),
     "depthwise, two outputs each, stride 2": Case(
         2, (7, 6), (3, 3), 1, 2, {"strides": 2, "padding": 1, "groups": 3}
     ),

@@ -69,6 +69,16 @@ class ConvFacts(NamedTuple):
             * (self.fan_in * self.out)
         )
 
+    @property
+    def every_cell_products(self) -> float:
+        """Multiplications of an input gradient, phase by phase.
+
+        Every cell of x meets its taps, even where they lie outside g: many more than
+        `products` where a large window leaves few positions.
+        """
+        taps = prod(self.window) / prod(self.spec.strides)
+        return self.batch * prod(self.spatial) * taps * self.fan_in * self.out
+
 
 class Work(NamedTuple):
     """What an algorithm has to do for one part of a convolution.

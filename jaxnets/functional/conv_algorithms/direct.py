@@ -136,10 +136,12 @@ def work(part: str, facts: ConvFacts) -> Work:
     size = jnp.dtype(facts.dtype).itemsize
     cells = facts.batch * prod(facts.spatial) * facts.channels
     results = facts.batch * prod(facts.positions) * facts.out
-    waste = prod(facts.spec.strides) if part == "input_grad" else 1
+    products = float(facts.products)
+    if part == "input_grad":
+        products = facts.every_cell_products * prod(facts.spec.strides)
     kind = "volume" if len(facts.window) > 2 else "dense"
     kind = "grouped" if facts.spec.groups > 1 else kind
-    return Work(2 * facts.products * waste, size * (cells + results), 1, kind)
+    return Work(2 * products, size * (cells + results), 1, kind)
 
 
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:

@@ -5,8 +5,8 @@ Memory: a patch buffer of about `BUFFER_BYTES`, window times larger than what it
     Patches of the whole batch would go through main memory; those of a few images, or
     of a few rows of a large one, stay in cache: 2 to 4 times faster on CPU.
 Accuracy: that of `direct`; the sums are formed in another order.
-Does not support: nothing; every spec is honoured. A window of one cell has no
-    patches: `shift` takes it.
+Does not support: nothing; every spec is honoured. A window of one cell, or of
+    all cells of the image, has no patches: it is the one product of `shift`.
 Choose it: on CPU, where XLA's own convolution is slow, above all its kernel gradient.
 """
 
@@ -43,6 +43,10 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     *window, fan_in, out = kernel.shape
     if prod(window) == 1:
         return shift.forward(x, kernel, spec)
+    if _sees_all(spec, x.shape[1:-1], tuple(window)):
+        ones = (1,) * len(window)
+        cells = x.reshape(len(x), *ones, prod(x.shape[1:]))
+        return shift.forward(cells, kernel.reshape(*ones, -1, out), spec)
     window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
     split = kernel.reshape(prod(window), fan_in, spec.groups, out // spec.groups)
     weights = split.transpose(2, 0, 1, 3).reshape(
@@ -63,10 +67,14 @@ def input_grad(
     g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
 ) -> jax.Array:
     """Phase by phase, each a convolution of stride 1 with its taps turned over."""
-    *window, _, _ = kernel.shape
+    *window, fan_in, out = kernel.shape
     if prod(window) == 1:
         return shift.input_grad(g, kernel, spec, spatial)
-    if tuple(window) == spec.strides and set(spec.dilation) == {1}:
+    if _sees_all(spec, spatial, tuple(window)):
+        ones = (1,) * len(window)
+        dx = shift.input_grad(g, kernel.reshape(*ones, -1, out), spec, ones)
+        return dx.reshape(len(g), *spatial, fan_in)
+    if _side_by_side(spec, tuple(window)):
         return _lay_out(g, kernel, spec, spatial)
     return input_grad_by(forward, g, kernel, spec, spatial)
 
@@ -77,6 +85,11 @@ def kernel_grad(
     """dk[t, c, g, o] = Σ_{n,p} patches[n, p, g, t, c] g[n, p, g, o]."""
     if prod(window) == 1:
         return shift.kernel_grad(x, g, spec, window)
+    if _sees_all(spec, x.shape[1:-1], window):
+        ones = (1,) * len(window)
+        cells = x.reshape(len(x), *ones, prod(x.shape[1:]))
+        dk = shift.kernel_grad(cells, g, spec, ones)
+        return dk.reshape(*window, x.shape[-1], g.shape[-1])
     taps, out, fan_in = prod(window), g.shape[-1], x.shape[-1] // spec.groups
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
@@ -100,22 +113,48 @@ def work(part: str, facts: ConvFacts) -> Work:
     """The patches are written once and read once by the product."""
     if prod(facts.window) == 1:
         return shift.work(part, facts)
+    if _sees_all(facts.spec, facts.spatial, facts.window):
+        ones = (1,) * len(facts.window)
+        cells = facts.channels * prod(facts.spatial)
+        flat = facts._replace(spatial=ones, window=ones, channels=cells)
+        return shift.work(part, flat)
     taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
     inner, outer = facts.channels, facts.out
     cells, results = facts.spatial, facts.positions
-    calls = 1
+    arrays = size * facts.batch * prod(cells) * inner
+    arrays += size * facts.batch * prod(results) * outer
+    kind = "grouped" if facts.spec.groups > 1 else "dense"
+    calls, products = 1, float(facts.products)
+    if part == "input_grad" and _side_by_side(facts.spec, facts.window):
+        return Work(2 * products, 2 * arrays, calls, kind)
     if part == "input_grad":
         inner, outer, cells, results = outer, inner, results, cells
         calls = prod(facts.spec.strides)
-        taps = max(1, taps // calls)
+        products = facts.every_cell_products
+        taps = -(-taps // calls)
     runs = facts.batch * prod(results) * taps * facts.spec.groups
     copied = copied_bytes(runs, inner // facts.spec.groups, size)
     limit = max(1, taps * inner * size)
     blocks = cut(facts.batch, results, limit, BUFFER_BYTES)
     calls *= blocks.number(facts.batch, results)
-    arrays = facts.batch * size * (prod(cells) * inner + prod(results) * outer)
-    kind = "grouped" if facts.spec.groups > 1 else "dense"
-    return Work(2 * facts.products, 2 * copied + arrays, calls, kind)
+    return Work(2 * products, 2 * copied + arrays, calls, kind)
+
+
+def _side_by_side(spec: ConvSpec, window: tuple[int, ...]) -> bool:
+    """Whether every cell of the image is seen by one window."""
+    return window == spec.strides and set(spec.dilation) == {1}
+
+
+def _sees_all(
+    spec: ConvSpec, spatial: tuple[int, ...], window: tuple[int, ...]
+) -> bool:
+    """Whether the one window is the whole image: a dense layer."""
+    return (
+        spec.groups == 1
+        and spatial == window
+        and all(pair == (0, 0) for pair in spec.padding)
+        and set(spec.dilation) == {1}
+    )
 
 
 def _cut(x: jax.Array, window: tuple[int, ...], positions: tuple[int, ...]) -> Blocks:

@@ -32,7 +32,7 @@ from jaxnets.functional.conv_algorithms._taps import tap_views
 from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 BLOCK_BYTES = 8 << 20
-"""Of x and y, where a tap is a product; depthwise goes in one pass without blocks."""
+"""Of x and y, where a tap is a product and there are several; all else goes whole."""
 
 SUM_BYTES = 3 << 19
 """Of x and g, which the kernel gradient reads once a tap: what the cache holds."""
@@ -67,9 +67,10 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
             y = sum(terms, start=next(terms))
         return y.astype(x.dtype)
 
-    blocks = _cut(x, positions, out, BLOCK_BYTES)
-    if kernel.shape[-2] == 1:
-        blocks = Blocks(max(1, len(x)), positions[0])
+    if kernel.shape[-2] == 1 or len(weights) == 1:
+        blocks = _whole(x, positions)
+    else:
+        blocks = _cut(x, positions, out, BLOCK_BYTES)
     return map_blocks(some, x, spec, window, positions, blocks)
 
 
@@ -96,7 +97,8 @@ def kernel_grad(
         views = tap_views(padded, spec, window, positions)
         return jnp.stack([_meet(view, g, spec) for view in views])
 
-    blocks = _cut(x, g.shape[1:-1], out, SUM_BYTES)
+    positions = g.shape[1:-1]
+    blocks = _cut(x, positions, out, SUM_BYTES) if taps > 1 else _whole(x, positions)
     total = sum_blocks(some, x, g, spec, window, blocks)
     return total.reshape(*window, fan_in, out).astype(x.dtype)
 
@@ -108,24 +110,30 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 def work(part: str, facts: ConvFacts) -> Work:
     """Every tap reads a block and adds to a result that stay in the cache."""
-    taps = prod(facts.window)
+    taps, groups = prod(facts.window), facts.spec.groups
+    inner, outer = facts.channels, facts.out
+    read, written = facts.spatial, facts.positions
+    products = float(facts.products)
+    if part == "input_grad":
+        inner, outer, read, written = outer, inner, written, read
+        products = facts.every_cell_products
+        taps = -(-taps // prod(facts.spec.strides))
     size = jnp.dtype(facts.dtype).itemsize
-    cells = facts.batch * prod(facts.spatial) * facts.channels
-    results = facts.batch * prod(facts.positions) * facts.out
-    cell = (facts.channels + facts.out) * size
+    images, fan_in = facts.batch, inner // groups
+    results = images * prod(written) * outer
     blocks = 1
-    if part == "kernel_grad" or facts.fan_in > 1:
+    if taps > 1 and (part == "kernel_grad" or fan_in > 1):
         limit = SUM_BYTES if part == "kernel_grad" else BLOCK_BYTES
-        parts = cut(facts.batch, facts.positions, cell, limit)
-        blocks = parts.number(facts.batch, facts.positions)
-    kind = "dense" if facts.fan_in > 1 else "depthwise"
-    if facts.fan_in > 1:
-        cached = taps * (facts.batch * prod(facts.positions) * facts.channels + results)
+        parts = cut(images, written, (inner + outer) * size, limit)
+        blocks = parts.number(images, written)
+    kind = "dense" if fan_in > 1 else "depthwise"
+    if fan_in > 1:
+        cached = taps * (images * prod(written) * inner + results)
     else:
         cached = taps * results
-    loops = taps if taps > MOST_UNROLLED or facts.fan_in > 1 else 1
-    touched = size * (cells + results + cached / 8)
-    return Work(2 * facts.products, touched, blocks * loops, kind)
+    loops = taps if taps > MOST_UNROLLED or fan_in > 1 else 1
+    touched = size * (images * prod(read) * inner + results + cached / 8)
+    return Work(2 * products, touched, blocks * loops, kind)
 
 
 def _widen(x: jax.Array) -> jax.Array:
@@ -180,6 +188,10 @@ def _view(padded, tap, spec, window, positions) -> jax.Array:
     )
     strides = (1, *spec.strides, 1)
     return lax.slice(cells, (0,) * cells.ndim, cells.shape, strides)
+
+
+def _whole(x: jax.Array, positions: tuple[int, ...]) -> Blocks:
+    return Blocks(max(1, len(x)), positions[0])
 
 
 def _cut(x: jax.Array, positions: tuple[int, ...], out: int, limit: int) -> Blocks:
