@@ -54,6 +54,10 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
             out = max(1, out // groups) * groups
         batch = round(_spread(rng, 1, 256))
         stride = int(rng.choice([1, 1, 1, 2]))
+        if rank == 2 and rng.random() < 0.1:  # the first layer of a network
+            groups, channels = 1, int(rng.choice([1, 3]))
+            side, stride = int(rng.choice([3, 5, 7, 11])), int(rng.choice([1, 2, 2, 4]))
+            size, out = round(_spread(rng, 28, largest)), int(rng.choice([6, 32, 64]))
         pads = ((side // 2, (side - 1) // 2),) * rank
         if rng.random() < 0.25 or size == side:
             pads = ((0, 0),) * rank
