@@ -1,6 +1,7 @@
 """The seconds that a part of a convolution is estimated to take, by each algorithm.
 
     seconds = (flops · a + bytes · b + calls · c) · exp(s · φ + Σ_i w_i k(φ, φ_i))
+              + fresh bytes · f
 
 The first factor is the work that the algorithm counts, at the rates of the platform for
 its kind of work. The second is what counting leaves out: how well matrices of these
@@ -10,7 +11,14 @@ and is a Gaussian process over the convolutions φ_i that were measured,
     k(φ, φ_i) = exp(−‖φ − φ_i‖² / 2 h²);
 
 far from all of them only its plane s · φ is left, held constant beyond the largest and
-smallest sizes. Platforms that were not measured have the first factor only.
+smallest sizes. All but XLA's own convolution count more, up to exp(`CAUTION`) times,
+the farther off what was measured is. Platforms that were not measured have the first
+factor only.
+
+Measured alone, a call finds its temporary arrays where the call before left them. In
+the program of a network there are too many for that, and the pages of large ones are
+new: f was measured on ResNet-18 at batch 1, 3.4 ms for the 9.4 MB of Winograd's kernels
+of 256 x 256 channels.
 
 Source: Rasmussen, Williams, Gaussian Processes for Machine Learning (2006), equations
 2.25 and 2.41.
@@ -20,6 +28,7 @@ import json
 from functools import cache
 from importlib import resources
 from math import exp, log2, prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +37,10 @@ from jaxnets.functional.conv_algorithms._spec import ConvFacts, Work
 
 REACH = 4.0
 """h: convolutions whose sizes are within a few factors of 2⁴ tell of each other."""
+
+CAUTION = 0.2
+FRESH = 3.6e-10
+"""Seconds a byte, f."""
 
 
 class Costs:
@@ -52,19 +65,28 @@ class Costs:
         counted = sum(n * rate for n, rate in zip(work[:3], rates, strict=True))
         if basis is None or part not in self._planes.get(algorithm, {}):
             return counted
-        plane, near = basis
-        more = plane @ self._planes[algorithm][part]
-        return counted * exp(more + near @ self._weights[algorithm][part])
+        more = basis.plane @ self._planes[algorithm][part]
+        more += basis.near @ self._weights[algorithm][part]
+        if algorithm != "direct":
+            more += CAUTION * basis.distance
+        return counted * exp(more) + work.fresh * FRESH
 
     def basis(self, facts: ConvFacts) -> "Basis | None":
         """What the corrections of a convolution are sums of; None without any."""
         if not len(self._cases):
             return None
-        here = np.clip(sizes(facts), self._cases.min(0), self._cases.max(0))
-        return plane(here), kernel(here[None], self._cases)[0]
+        there = sizes(facts)
+        here = np.clip(there, self._cases.min(0), self._cases.max(0))
+        distance = 1 - float(kernel(there[None], self._cases).max())
+        return Basis(plane(here), kernel(here[None], self._cases)[0], distance)
 
 
-Basis = tuple[np.ndarray, np.ndarray]
+class Basis(NamedTuple):
+    """Terms of a plane, of the kernels, and 1 − the largest of the latter."""
+
+    plane: np.ndarray
+    near: np.ndarray
+    distance: float
 
 
 def sizes(facts: ConvFacts) -> np.ndarray:

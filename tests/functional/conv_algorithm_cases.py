@@ -18,6 +18,7 @@ from tests.helpers import assert_close
 
 LIMITS = (
     (gemm, "BUFFER_BYTES"),
+    (gemm, "IMAGE_BYTES"),
     (shift, "BLOCK_BYTES"),
     (winograd, "BUFFER_BYTES"),
     (fft, "STEP_BYTES"),

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import calibrate_conv
 from benchmarks._conv_sweep import Measured, sweep
-from jaxnets.functional._conv_cost import REACH, Costs, costs, sizes
+from jaxnets.functional._conv_cost import CAUTION, FRESH, REACH, Costs, costs, sizes
 from jaxnets.functional._conv_rule import candidates
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts, ConvSpec
 from jaxnets.functional.conv_algorithms._spec import Work
@@ -50,7 +50,12 @@ def test_corrections_near_and_far_from_what_was_measured():
     last = COUNTED * np.exp(0.5 + 0.25 * (12 / 4 - 1) + 0.7 * far - 0.3)
     np.testing.assert_allclose(seconds(1), first, rtol=1e-12)
     np.testing.assert_allclose(seconds(2**12), last, rtol=1e-12)
-    np.testing.assert_allclose(seconds(2**20), last, rtol=1e-12)  # held constant
+    # Farther out it is held constant, and counts more.
+    beyond = last * np.exp(CAUTION * (1 - np.exp(-(8**2) / (2 * REACH**2))))
+    np.testing.assert_allclose(seconds(2**20), beyond, rtol=1e-12)
+    basis = known.basis(facts())
+    fresh = known.seconds("gemm", "forward", WORK._replace(fresh=1e6), basis)
+    np.testing.assert_allclose(fresh, seconds(1) + 1e6 * FRESH, rtol=1e-12)
 
 
 def test_the_fit_finds_costs_that_sizes_decide():
@@ -75,7 +80,7 @@ def test_the_fit_finds_costs_that_sizes_decide():
     known = Costs(calibrate_conv.fit(measured(sweep(0, 100))))
     errors, without = [], []
     for one in measured(sweep(1, 40)):
-        basis = known.basis(one.facts)
+        basis = known.basis(one.facts)._replace(distance=0)  # no caution
         for name, seconds in one.seconds.items():
             work = ALGORITHMS[name].work(one.part, one.facts)
             for terms, kept in ((basis, errors), (None, without)):

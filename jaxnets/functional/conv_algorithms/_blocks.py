@@ -32,15 +32,20 @@ class Blocks(NamedTuple):
 
 
 def cut(
-    batch: int, positions: tuple[int, ...], position_bytes: int, limit: int
+    batch: int,
+    positions: tuple[int, ...],
+    position_bytes: int,
+    limit: int,
+    image_limit: int = 0,
 ) -> Blocks:
     """Blocks whose buffer takes about `limit` bytes, at `position_bytes` a position.
 
-    Rows are shared out evenly: without a rest if up to twice as many blocks allow it,
-    or else so that the last block is hardly smaller.
+    An image of up to `image_limit` bytes stays whole. Rows are shared out evenly:
+    without a rest if up to twice as many blocks allow it, or else so that the last
+    block is hardly smaller.
     """
     image = max(1, prod(positions) * position_bytes)
-    if image <= limit or positions[0] <= 1:
+    if image <= max(limit, image_limit) or positions[0] <= 1:
         return Blocks(max(1, min(batch, limit // image)), max(1, positions[0]))
     parts = min(positions[0], -(-image // limit))
     even = (n for n in range(parts, 2 * parts) if positions[0] % n == 0)

@@ -70,6 +70,11 @@ class ConvFacts(NamedTuple):
         )
 
     @property
+    def kernel_cells(self) -> int:
+        """Numbers in the kernel: with many channels more than in a small image."""
+        return prod(self.window) * self.fan_in * self.out
+
+    @property
     def every_cell_products(self) -> float:
         """Multiplications of an input gradient, phase by phase.
 
@@ -88,12 +93,15 @@ class Work(NamedTuple):
         bytes: bytes read from and written to memory beyond the caches.
         calls: kernels that the platform launches, one after the other.
         kind: which rates of the platform hold for it.
+        fresh: bytes of temporary arrays that a call alone finds in memory and the
+            program of a network, which has more of them, gets from the system.
     """
 
     flops: float
     bytes: float
     calls: float
     kind: str = "dense"
+    fresh: float = 0.0
 
 
 def copied_bytes(runs: int, channels: int, itemsize: int) -> int:

@@ -141,7 +141,8 @@ def work(part: str, facts: ConvFacts) -> Work:
         products = facts.every_cell_products * prod(facts.spec.strides)
     kind = "volume" if len(facts.window) > 2 else "dense"
     kind = "grouped" if facts.spec.groups > 1 else kind
-    return Work(2 * products, size * (cells + results), 1, kind)
+    arrays = cells + results + facts.kernel_cells
+    return Work(2 * products, size * arrays, 1, kind)
 
 
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:

@@ -132,7 +132,8 @@ def work(part: str, facts: ConvFacts) -> Work:
     else:
         cached = taps * results
     loops = taps if taps > MOST_UNROLLED or fan_in > 1 else 1
-    touched = size * (images * prod(read) * inner + results + cached / 8)
+    arrays = images * prod(read) * inner + results + facts.kernel_cells
+    touched = size * (arrays + cached / 8)
     return Work(2 * products, touched, blocks * loops, kind)
 
 

@@ -45,12 +45,13 @@ from jaxnets.functional.conv_algorithms._taps import stacked_views
 
 BUFFER_BYTES = 8 << 20
 MOST_AXES = 3
-FRESH_BYTES, FRESH_CALL_BYTES = 32 << 20, 32 << 10
+FRESH_BYTES, FRESH_CALL_BYTES, REUSED_BYTES = 32 << 20, 32 << 10, 4 << 20
 """Tiles of 4 an axis would have 216 components in three dimensions; 2 gives 64.
 
-A transformed kernel of more than `FRESH_BYTES` is fresh memory in every call on CPU:
-writing `FRESH_CALL_BYTES` of it takes about as long as a call (512 x 512 channels: 20
-to 40 ms, whatever the image).
+A transformed kernel of more than `FRESH_BYTES` is fresh memory in every call on CPU,
+and one of more than `REUSED_BYTES` within a network (`Work.fresh`): writing
+`FRESH_CALL_BYTES` of it takes about as long as a call (512 x 512 channels: 20 to 40 ms,
+whatever the image).
 """
 
 _INPUT = {
@@ -191,9 +192,12 @@ def work(part: str, facts: ConvFacts) -> Work:
     position = components * (facts.channels + facts.out) * size
     blocks = cut(facts.batch, _tiles(results, m), position, BUFFER_BYTES)
     calls = blocks.number(facts.batch, _tiles(results, m)) * (components + 4)
-    if kernels * size > FRESH_BYTES:
-        calls += kernels * size // FRESH_CALL_BYTES
-    return Work(products + transforms, touched, calls)
+    fresh = kernels * size
+    if fresh > FRESH_BYTES:
+        calls += fresh // FRESH_CALL_BYTES
+    if not REUSED_BYTES < fresh <= FRESH_BYTES:
+        fresh = 0
+    return Work(products + transforms, touched, calls, "dense", fresh)
 
 
 def tile_size(positions: tuple[int, ...]) -> int:
