@@ -130,15 +130,15 @@ def in_lines(content: dict) -> str:
     return lists.sub(lambda found: json.dumps(json.loads(found[0])), text) + "\n"
 
 
-def losses(measured: list[Measured], platform: str, *, show: bool) -> np.ndarray:
-    """Seconds of what the rule takes over those of the fastest, part by part."""
+def losses(measured: list[Measured], platform: str) -> np.ndarray:
+    """Seconds of what the rule takes over those of the fastest; prints the misses."""
     found = []
     for one in measured:
         taken = choose(one.part, one.facts, platform)
         best = min(one.seconds, key=lambda name: one.seconds[name])
         ratio = one.seconds.get(taken, float("inf")) / one.seconds[best]
         found.append(ratio)
-        if show and ratio > WITHIN:
+        if ratio > WITHIN:
             print(f"{ratio:6.2f}  {one.part:<12} took {taken}, best {best}: {one.name}")
     return np.array(found)
 
@@ -175,7 +175,9 @@ def main() -> None:
             RATES.write_text(in_lines(content))
             costs.cache_clear()
             print(f"written: {RATES}")
-    report(losses(measured, platform, show=True))
+        else:
+            print(in_lines(content))
+    report(losses(measured, platform))
 
 
 if __name__ == "__main__":

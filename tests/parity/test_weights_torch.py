@@ -14,6 +14,7 @@ from tests.weights_helpers import assert_logits, blank, run
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 networks = pytest.importorskip("tests.parity.torch_networks")
+googlenet = pytest.importorskip("tests.parity.torch_googlenet")
 pytestmark = pytest.mark.torch
 
 TINY = {"num_classes": 5}
@@ -129,7 +130,7 @@ def test_logits_agree_and_weights_come_back(name, rng, tmp_path):
 @pytest.mark.slow
 def test_googlenet_with_its_auxiliary_heads(rng, tmp_path):
     """3x3 for 5x5, ceil_mode, three logits, and torchvision's transform_input."""
-    theirs = networks.randomise(networks.GoogLeNet(), seed=0)
+    theirs = networks.randomise(googlenet.GoogLeNet(), seed=0)
     path = tmp_path / "g.safetensors"
     safetensors.save_file(theirs.state_dict(), path)
     options = {"num_classes": 5, "transform_input": True}
