@@ -170,7 +170,10 @@ def main() -> None:
             options.seed, options.cases, platform, options.rounds, path
         )
     if not options.check:
-        content = {"platforms": stored() | {platform: fit(measured)}}
+        known = stored()
+        fresh = known.get(platform, {}).get("fresh", 0.0)  # not found by a sweep
+        fitted = {**fit(measured), "fresh": fresh}
+        content = {"platforms": known | {platform: fitted}}
         if options.write:
             RATES.write_text(in_lines(content))
             costs.cache_clear()

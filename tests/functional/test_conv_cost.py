@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import calibrate_conv
 from benchmarks._conv_sweep import Measured, sweep
-from jaxnets.functional._conv_cost import CAUTION, FRESH, REACH, Costs, costs, sizes
+from jaxnets.functional._conv_cost import CAUTION, REACH, Costs, costs, sizes
 from jaxnets.functional._conv_rule import candidates
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts, ConvSpec
 from jaxnets.functional.conv_algorithms._spec import Work
@@ -40,7 +40,8 @@ def test_corrections_near_and_far_from_what_was_measured():
         "planes": {"gemm": {"forward": [0.5, 0, 0, 0, 0.25, 0, 0, 0, 0]}},
         "weights": {"gemm": {"forward": [0.7, -0.3]}},
     }
-    known = Costs({"measured": True, "rates": RATES, "corrections": corrections})
+    content = {"measured": True, "rates": RATES, "fresh": 3e-10}
+    known = Costs({**content, "corrections": corrections})
     far = np.exp(-(12**2) / (2 * REACH**2))
 
     def seconds(batch):
@@ -55,7 +56,7 @@ def test_corrections_near_and_far_from_what_was_measured():
     np.testing.assert_allclose(seconds(2**20), beyond, rtol=1e-12)
     basis = known.basis(facts())
     fresh = known.seconds("gemm", "forward", WORK._replace(fresh=1e6), basis)
-    np.testing.assert_allclose(fresh, seconds(1) + 1e6 * FRESH, rtol=1e-12)
+    np.testing.assert_allclose(fresh, seconds(1) + 1e6 * 3e-10, rtol=1e-12)
 
 
 def test_the_fit_finds_costs_that_sizes_decide():
