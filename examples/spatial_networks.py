@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from distortions import SIZES
 from flax import nnx
 
@@ -19,17 +20,23 @@ def make_network(name: str, config: Any, hidden: int, rngs: nnx.Rngs) -> nnx.Seq
     size, layers = SIZES[config.distortion], []
     dense = partial(nn.Dense, activation=jax.nn.relu, kernel_init=HE, rngs=rngs)
     if name.startswith("st_"):
-        look, features = localization(size, convolutional=name == "st_cnn", rngs=rngs)
-        layers.append(
-            nn.SpatialTransformer(
-                look,
-                features,
-                transform=config.transform,
-                output_size=(28, 28),
-                samples=config.samples,
-                rngs=rngs,
+        if config.localization == "places" and name == "st_cnn":
+            look, features = localization_by_places(rngs)
+        else:
+            look, features = localization(
+                size, convolutional=name == "st_cnn", rngs=rngs
             )
+        transformer = nn.SpatialTransformer(
+            look,
+            features,
+            transform=config.transform,
+            output_size=(28, 28),
+            samples=config.samples,
+            rngs=rngs,
         )
+        # The identity's bias has zeros for the moves: the window shrinks, centred.
+        transformer.last.bias[...] *= config.window
+        layers.append(transformer)
         size = 28
     if name.endswith("fcn"):
         layers += [nn.Flatten(), dense(size * size, hidden)]
@@ -49,6 +56,10 @@ def make_network(name: str, config: Any, hidden: int, rngs: nnx.Rngs) -> nnx.Seq
         layers.append(conv(*channels, algorithm=plan(channels[0])))
         if strided == 1:
             layers.append(nn.MaxPool((2, 2), padding="SAME"))
+        size = -(-size // 2)
+    import os
+    if os.environ.get("XP") and not name.startswith("st"):
+        layers.append(nn.MaxPool((2, 2), padding="SAME"))
         size = -(-size // 2)
     layers += [
         nn.MaxPool((2, 2), padding="SAME"),
@@ -86,6 +97,37 @@ def localization(
         nn.Dense(half * half * 16, 32, **options),
     ]
     return nnx.Sequential(*layers), 32
+
+
+def localization_by_places(rngs: nnx.Rngs) -> tuple[nnx.Sequential, int]:
+    """A network whose features are places in the image, and how many they are.
+
+    It has no dense layer: what it learns of one place holds at all, and its features
+    stay inside the frame.
+    """
+    options = {"kernel_size": (5, 5), "kernel_init": HE, "rngs": rngs}
+    maps = 4
+    layers = [
+        nn.AvgPool((2, 2), padding="SAME"),
+        nn.Conv(1, 8, activation=jax.nn.relu, algorithm=plan(1), **options),
+        nn.MaxPool((2, 2), padding="SAME"),
+        nn.Conv(8, 16, activation=jax.nn.relu, **options),
+        nn.Conv(16, maps, **(options | {"kernel_size": (1, 1)})),
+        mean_places,
+    ]
+    return nnx.Sequential(*layers), 2 * maps
+
+
+def mean_places(maps: jax.Array) -> jax.Array:
+    """Where maps `(n, height, width, k)` are great: x and y of each, `(n, 2 k)`.
+
+    The mean place, in the transformer's coordinates, under the softmax of a map.
+    """
+    n, height, width, k = maps.shape
+    shares = jax.nn.softmax(maps.reshape(n, height * width, k), axis=1)
+    y, x = ((2 * jnp.arange(size) + 1) / size - 1 for size in (height, width))
+    places = jnp.stack(jnp.broadcast_arrays(x, y[:, None]), axis=-1).reshape(-1, 2)
+    return jnp.einsum("npk,pc->nkc", shares, places).reshape(n, 2 * k)
 
 
 def count(model: nnx.Module) -> int:

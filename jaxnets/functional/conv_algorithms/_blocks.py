@@ -82,24 +82,17 @@ def map_blocks(
         positions: spatial sizes of the output.
         blocks: how to cut.
     """
-    if blocks.rows < positions[0]:
-        padded, count = _padded_for_rows(x, spec, window, positions[0], blocks.rows)
-
-        def one(index: jax.Array) -> jax.Array:
-            return some(_rows(padded, index, count, spec, window, blocks.rows))[0]
-
-        y = lax.map(one, jnp.arange(len(x) * count))
-        y = y.reshape(len(x), count * blocks.rows, *y.shape[2:])
-        return y[:, : positions[0]]
-    if blocks.images >= len(x):
+    if blocks.number(len(x), positions) == 1:
         return some(pad(x, spec))
-    whole = len(x) // blocks.images * blocks.images
-    parts = x[:whole].reshape(-1, blocks.images, *x.shape[1:])
-    y = lax.map(lambda part: some(pad(part, spec)), parts)
-    y = y.reshape(whole, *y.shape[2:])
-    if whole == len(x):
-        return y
-    return jnp.concatenate([y, some(pad(x[whole:], spec))])
+    walk = _Walk(x, spec, window, positions[0], blocks)
+
+    def put(index: jax.Array, y: jax.Array) -> jax.Array:
+        part = some(walk.cells(index))
+        return lax.dynamic_update_slice(y, part, walk.begin(index, y.ndim))
+
+    part = jax.eval_shape(lambda: some(walk.cells(jnp.zeros((), int))))
+    whole = (len(x), positions[0], *part.shape[2:])
+    return lax.fori_loop(0, walk.number, put, zeros_varying(whole, part.dtype, x))
 
 
 def sum_blocks(
@@ -111,49 +104,75 @@ def sum_blocks(
     blocks: Blocks,
 ) -> jax.Array:
     """The sum of `some(padded, g)` over the blocks; g `(batch, positions[0], ...)`."""
-    if blocks.rows < g.shape[1]:
-        padded, count = _padded_for_rows(x, spec, window, g.shape[1], blocks.rows)
-        widths = [(0, 0, 0)] * g.ndim
-        widths[1] = (0, count * blocks.rows - g.shape[1], 0)
-        g = lax.pad(g, jnp.zeros((), g.dtype), widths)
-        zeros, size = (0,) * (g.ndim - 2), (1, blocks.rows, *g.shape[2:])
-
-        def one(index: jax.Array) -> jax.Array:
-            part = _rows(padded, index, count, spec, window, blocks.rows)
-            # Of an array with an axis of blocks XLA on CPU would make a slow copy.
-            begin = (index // count, index % count * blocks.rows, *zeros)
-            return some(part, lax.dynamic_slice(g, begin, size))
-
-        return _sum(one, jnp.arange(len(x) * count), x)
-    if blocks.images >= len(x):
+    if blocks.number(len(x), g.shape[1:]) == 1:
         return some(pad(x, spec), g)
-    whole = len(x) // blocks.images * blocks.images
-    split = [a[:whole].reshape(-1, blocks.images, *a.shape[1:]) for a in (x, g)]
-    total = _sum(lambda part: some(pad(part[0], spec), part[1]), tuple(split), x)
-    return total if whole == len(x) else total + some(pad(x[whole:], spec), g[whole:])
+    walk = _Walk(x, spec, window, g.shape[1], blocks)
+
+    def one(index: jax.Array) -> jax.Array:
+        return some(walk.cells(index), walk.results(g, index))
+
+    shape = jax.eval_shape(lambda: one(jnp.zeros((), int)))
+    zero = zeros_varying(shape.shape, shape.dtype, x)
+    return lax.fori_loop(0, walk.number, lambda i, total: total + one(i), zero)
 
 
-def _sum(some: Block, parts, like: jax.Array) -> jax.Array:
-    shape = jax.eval_shape(lambda p: some(jax.tree.map(lambda a: a[0], p)), parts)
-    zero = zeros_varying(shape.shape, shape.dtype, like)
-    return lax.scan(lambda total, part: (total + some(part), None), zero, parts)[0]
+class _Walk:
+    """The blocks by their number: which cells of x each sees, and which results.
 
+    All are equally large; the last one begins earlier where it has to, and meets some
+    results a second time. A rest of its own would be compiled once more, and cutting x
+    and putting the results together copies both (a fifth of the time of 128 images in
+    blocks of 12). In sums, what is met again counts as 0.
+    """
 
-def _padded_for_rows(x, spec, window, height, rows) -> tuple[jax.Array, int]:
-    """Pad x so that every block of rows is whole; also give the number of blocks."""
-    count = -(-height // rows)
-    padded = pad(x, spec)
-    span = dilated_size(window[0], spec.dilation[0])
-    needed = (count * rows - 1) * spec.strides[0] + span
-    widths = [(0, 0, 0)] * x.ndim
-    widths[1] = (0, max(0, needed - padded.shape[1]), 0)
-    return lax.pad(padded, jnp.zeros((), x.dtype), widths), count
+    def __init__(
+        self,
+        x: jax.Array,
+        spec: ConvSpec,
+        window: tuple[int, ...],
+        height: int,
+        blocks: Blocks,
+    ) -> None:
+        self.spec, self.window = spec, window
+        self.by_rows = blocks.rows < height
+        self.x = pad(x, spec) if self.by_rows else x
+        length, most = (
+            (height, blocks.rows) if self.by_rows else (len(x), blocks.images)
+        )
+        self.length, self.count = length, -(-length // most)
+        self.size = -(-length // self.count)
+        self.number = self.count * (len(x) if self.by_rows else 1)
 
+    def _first(self, index: jax.Array) -> jax.Array:
+        """First row or image of a block."""
+        return jnp.minimum(index % self.count * self.size, self.length - self.size)
 
-def _rows(padded, index, count, spec, window, rows) -> jax.Array:
-    """The cells of one image that block `index` of output rows looks at."""
-    span = dilated_size(window[0], spec.dilation[0])
-    size = (rows - 1) * spec.strides[0] + span
-    start = index % count * (rows * spec.strides[0])
-    begin = (index // count, start, *(0,) * (padded.ndim - 2))
-    return lax.dynamic_slice(padded, begin, (1, size, *padded.shape[2:]))
+    def begin(self, index: jax.Array, ndim: int) -> list[jax.Array]:
+        """Where a block begins in the results, an index an axis."""
+        where = [index // self.count] if self.by_rows else []
+        where.append(self._first(index))
+        zero = jnp.zeros((), index.dtype)
+        return where + [zero] * (ndim - len(where))
+
+    def cells(self, index: jax.Array) -> jax.Array:
+        """What a block sees of x, padded."""
+        if not self.by_rows:
+            part = lax.dynamic_slice_in_dim(self.x, self._first(index), self.size)
+            return pad(part, self.spec)
+        begin = self.begin(index, self.x.ndim)
+        begin[1] *= self.spec.strides[0]
+        span = dilated_size(self.window[0], self.spec.dilation[0])
+        rows = (self.size - 1) * self.spec.strides[0] + span
+        return lax.dynamic_slice(self.x, begin, (1, rows, *self.x.shape[2:]))
+
+    def results(self, g: jax.Array, index: jax.Array) -> jax.Array:
+        """The part of g that belongs to a block and to no earlier one."""
+        size = (1, self.size) if self.by_rows else (self.size, g.shape[1])
+        # Of an array with an axis of blocks XLA on CPU would make a slow copy.
+        begin = self.begin(index, g.ndim)
+        part = lax.dynamic_slice(g, begin, (*size, *g.shape[2:]))
+        if self.length % self.size == 0:
+            return part
+        seen = index % self.count * self.size - self._first(index)
+        places = lax.broadcasted_iota(index.dtype, part.shape, int(self.by_rows))
+        return jnp.where(places < seen, jnp.zeros((), g.dtype), part)
