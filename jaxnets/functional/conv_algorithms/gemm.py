@@ -105,7 +105,10 @@ def kernel_grad(
         )
         return _dot(rows, columns, (((1,), (1,)), ((0,), (0,))), spec)
 
-    total = sum_blocks(some, x, g, spec, window, _cut(x, window, g.shape[1:-1]))
+    # Every block adds to the sum, which should not be more to move than its patches.
+    moved = taps * fan_in * out * wide_dtype(x.dtype).itemsize
+    blocks = _cut(x, window, g.shape[1:-1], moved)
+    total = sum_blocks(some, x, g, spec, window, blocks)
     dk = jnp.moveaxis(total.reshape(spec.groups, taps, fan_in, -1), 0, 2)
     return dk.reshape(*window, fan_in, out).astype(x.dtype)
 
@@ -163,10 +166,12 @@ def _sees_all(
     )
 
 
-def _cut(x: jax.Array, window: tuple[int, ...], positions: tuple[int, ...]) -> Blocks:
-    """Blocks whose patches fill the buffer."""
+def _cut(
+    x: jax.Array, window: tuple[int, ...], positions: tuple[int, ...], least: int = 0
+) -> Blocks:
+    """Blocks whose patches fill the buffer, which has `least` bytes or more."""
     position = prod(window) * x.shape[-1] * x.dtype.itemsize
-    return cut(len(x), positions, position, BUFFER_BYTES, IMAGE_BYTES)
+    return cut(len(x), positions, position, max(BUFFER_BYTES, least), IMAGE_BYTES)
 
 
 def _lay_out(

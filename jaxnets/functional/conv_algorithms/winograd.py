@@ -31,6 +31,7 @@ from jaxnets.functional.conv_algorithms._blocks import (
     Blocks,
     cut,
     map_blocks,
+    output_rows,
     sum_blocks,
 )
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
@@ -41,7 +42,7 @@ from jaxnets.functional.conv_algorithms._spec import (
     Work,
     copied_bytes,
 )
-from jaxnets.functional.conv_algorithms._taps import stacked_views
+from jaxnets.functional.conv_algorithms._taps import tile_views
 
 BUFFER_BYTES = 8 << 20
 MOST_AXES = 3
@@ -99,9 +100,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     weights = _by_group(weights.reshape(components, fan_in, out), spec.groups)
 
     def some(padded: jax.Array) -> jax.Array:
-        here = (_tile_rows(padded, m), *tiles[1:])
+        here = (output_rows(padded, tiled, (2 * m,)), *tiles[1:])
         cells = split_groups(padded, spec.groups)
-        split = _transform(_INPUT, cells, (m + 2,) * rank, here, tiled)
+        split = _transform(_INPUT, cells, m + 2, here, tiled)
         y = _dot(split, weights, 2, 1, spec).reshape(components, -1)
         y = jnp.matmul(_kronecker(_OUTPUT, m, rank, wide), y, precision=spec.precision)
         y = y.astype(x.dtype).reshape(
@@ -113,7 +114,7 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
         return join_groups(y.transpose(*order, 2 * rank + 1), spec.groups)
 
     blocks = _cut(x, out, tiles, components)
-    y = map_blocks(some, x, tiled, (m + 2,) * rank, tiles, blocks)
+    y = map_blocks(some, x, tiled, (2 * m,) * rank, tiles, blocks)
     whole = y.reshape(len(x), *(n * m for n in tiles), out)
     return lax.slice(whole, (0,) * whole.ndim, (len(x), *positions, out))
 
@@ -137,19 +138,20 @@ def kernel_grad(
     missing = [(0, n * m - size) for n, size in zip(tiles, positions, strict=True)]
     whole = jnp.pad(g, [(0, 0), *missing, (0, 0)])
     by_tile_row = whole.reshape(len(g), tiles[0], m, *whole.shape[2:])
-    side_by_side = tiled._replace(padding=((0, 0),) * rank)
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
         here = (g.shape[1], *tiles[1:])
         cells = split_groups(padded, spec.groups)
-        split = _transform(_INPUT, cells, (m + 2,) * rank, here, tiled)
+        split = _transform(_INPUT, cells, m + 2, here, tiled)
         rows = split_groups(g, spec.groups)
         rows = rows.reshape(len(rows), rows.shape[1] * m, *rows.shape[3:])
-        spread = _transform(_OUTPUT, rows, (m,) * rank, here, side_by_side)
+        spread = _transform(_OUTPUT, rows, m, here, tiled)
         return _dot(split, spread, 1, 1, spec)
 
-    blocks = _cut(x, out, tiles, components)
-    total = sum_blocks(some, x, by_tile_row, tiled, (m + 2,) * rank, blocks)
+    # Every block adds to the sum, which should not be more to move than its tiles.
+    moved = components * fan_in * out * wide_dtype(x.dtype).itemsize
+    blocks = _cut(x, out, tiles, components, moved)
+    total = sum_blocks(some, x, by_tile_row, tiled, (2 * m,) * rank, blocks)
     total = _ungroup(total, spec.groups).reshape(components, -1)
     back = _kronecker(_KERNEL, m, rank, total.dtype).T
     dk = jnp.matmul(back, total, precision=spec.precision)
@@ -213,9 +215,9 @@ def _tiles(positions: tuple[int, ...], m: int) -> tuple[int, ...]:
 
 
 def _tiled(spec: ConvSpec, positions: tuple[int, ...], m: int) -> ConvSpec:
-    """The tiles as windows of m + 2 cells at strides of m, the last one filled up."""
+    """The tiles as windows of 2 m cells at strides of m, the last one filled up."""
     padding = tuple(
-        (lo, hi + tiles * m - size)
+        (lo, hi + tiles * m - size + m - 2)
         for (lo, hi), tiles, size in zip(
             spec.padding, _tiles(positions, m), positions, strict=True
         )
@@ -223,23 +225,19 @@ def _tiled(spec: ConvSpec, positions: tuple[int, ...], m: int) -> ConvSpec:
     return spec._replace(strides=(m,) * len(positions), padding=padding)
 
 
-def _tile_rows(padded: jax.Array, m: int) -> int:
-    return (padded.shape[1] - 2) // m
-
-
 def _transform(
     matrices: dict,
     cells: jax.Array,
-    window: tuple[int, ...],
+    reach: int,
     tiles: tuple[int, ...],
     tiled: ConvSpec,
 ) -> jax.Array:
     """Components of every tile: `(components, [groups,] images · tiles, channels)`."""
-    m, rank, channels = tiled.strides[0], len(window), cells.shape[-1]
-    views = stacked_views(cells, tiled, window, tiles)
+    m, rank, channels = tiled.strides[0], len(tiles), cells.shape[-1]
+    views = tile_views(cells, m, reach, tiles)
     wide = wide_dtype(cells.dtype)
     matrix = _kronecker(matrices, m, rank, wide)
-    taps = prod(window)
+    taps = reach**rank
     matrix = matrix if matrix.shape[1] == taps else matrix.T
     flat = views.astype(wide).reshape(taps, prod(views.shape[rank:]))
     components = jnp.matmul(matrix, flat, precision=tiled.precision)
@@ -286,9 +284,12 @@ def _kronecker(matrices: dict, m: int, rank: int, dtype: np.dtype) -> jax.Array:
     return jnp.asarray(reduce(np.kron, [one] * rank), dtype)
 
 
-def _cut(x: jax.Array, out: int, tiles: tuple[int, ...], components: int) -> Blocks:
+def _cut(
+    x: jax.Array, out: int, tiles: tuple[int, ...], components: int, least: int = 0
+) -> Blocks:
     size = wide_dtype(x.dtype).itemsize
-    return cut(len(x), tiles, components * (x.shape[-1] + out) * size, BUFFER_BYTES)
+    position = components * (x.shape[-1] + out) * size
+    return cut(len(x), tiles, position, max(BUFFER_BYTES, least))
 
 
 def _product(matrices, m, rank, kernel, spec) -> jax.Array:
