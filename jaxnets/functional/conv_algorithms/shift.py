@@ -28,14 +28,18 @@ from jaxnets.functional.conv_algorithms._blocks import (
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
+from jaxnets.functional.conv_algorithms._sums import repeated, sums_of_taps
 from jaxnets.functional.conv_algorithms._taps import tap_views
 from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 BLOCK_BYTES = 8 << 20
 """Of x and y, where a tap is a product and there are several; all else goes whole."""
 
-SUM_BYTES = 3 << 19
-"""Of x and g, which the kernel gradient reads once a tap: what the cache holds."""
+SUM_BYTES, CHANNEL_SUM_BYTES = 3 << 19, 4 << 20
+"""Of x and g, which the kernel gradient reads once a tap: what the cache holds.
+
+With one channel a group, more than that: smaller blocks cost more than they save.
+"""
 
 MOST_UNROLLED = 81
 
@@ -89,6 +93,8 @@ def kernel_grad(
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
         positions = g.shape[1:-1]
+        if fan_in == 1 and prod(window[1:]) <= MOST_UNROLLED:
+            return sums_of_taps(padded, g, spec, window)
         if taps > MOST_UNROLLED:
             return lax.map(
                 lambda t: _meet(_view(padded, t, spec, window, positions), g, spec),
@@ -98,7 +104,8 @@ def kernel_grad(
         return jnp.stack([_meet(view, g, spec) for view in views])
 
     positions = g.shape[1:-1]
-    blocks = _cut(x, positions, out, SUM_BYTES) if taps > 1 else _whole(x, positions)
+    limit = CHANNEL_SUM_BYTES if fan_in == 1 else SUM_BYTES
+    blocks = _cut(x, positions, out, limit) if taps > 1 else _whole(x, positions)
     total = sum_blocks(some, x, g, spec, window, blocks)
     return total.reshape(*window, fan_in, out).astype(x.dtype)
 
@@ -123,7 +130,8 @@ def work(part: str, facts: ConvFacts) -> Work:
     results = images * prod(written) * outer
     blocks = 1
     if taps > 1 and (part == "kernel_grad" or fan_in > 1):
-        limit = SUM_BYTES if part == "kernel_grad" else BLOCK_BYTES
+        limit = SUM_BYTES if fan_in > 1 else CHANNEL_SUM_BYTES
+        limit = limit if part == "kernel_grad" else BLOCK_BYTES
         parts = cut(images, written, (inner + outer) * size, limit)
         blocks = parts.number(images, written)
     kind = "dense" if fan_in > 1 else "depthwise"
@@ -146,8 +154,7 @@ def _one(view: jax.Array, weights: jax.Array, spec: ConvSpec) -> jax.Array:
     fan_in, out = weights.shape
     groups = spec.groups
     if fan_in == 1:
-        if out > groups:
-            view = jnp.repeat(view, out // groups, axis=-1)
+        view = repeated(view, out // groups)
         return _widen(view) * weights[0].reshape((1,) * (view.ndim - 1) + (out,))
     split = split_groups(view, groups)
     y = lax.dot_general(
@@ -165,8 +172,7 @@ def _meet(view: jax.Array, g: jax.Array, spec: ConvSpec) -> jax.Array:
     groups, out = spec.groups, g.shape[-1]
     fan_in = view.shape[-1] // groups
     if fan_in == 1:
-        if out > groups:
-            view = jnp.repeat(view, out // groups, axis=-1)
+        view = repeated(view, out // groups)
         return jnp.sum(_widen(view) * _widen(g), range(g.ndim - 1))[None]
     y = lax.dot_general(
         split_groups(view, groups).reshape(groups, -1, fan_in),

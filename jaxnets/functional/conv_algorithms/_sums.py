@@ -1,0 +1,79 @@
+"""The kernel gradient of depthwise convolutions: one long sum a tap and channel.
+
+A sum over all axes but the last, of products made on the way, is taken by XLA on CPU a
+number at a time. So the first adding is written out: a few rows of the image are added
+to each other as whole arrays, which runs in vector units, and what is left is small.
+On two cores that takes 0.45 ms instead of 1 for 56 x 56 x 128 by 3x3 and 1.3 instead of
+4.3 for 56 x 56 x 96 by 7x7.
+"""
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.functional._dtypes import wide_dtype
+from jaxnets.functional.conv_algorithms._spec import ConvSpec
+from jaxnets.functional.conv_algorithms._taps import tap_views
+
+MOST_ADDED = 8
+"""Rows that are added as arrays."""
+
+
+def sums_of_taps(
+    padded: jax.Array, g: jax.Array, spec: ConvSpec, window: tuple[int, ...]
+) -> jax.Array:
+    """Σ_{n,p} padded[n, s·p + d·t, c] g[n, p, o] for every tap t: `(taps, 1, out)`.
+
+    Args:
+        padded: `(batch, *cells, groups)`, of which a channel a group is seen.
+        g: `(batch, *positions, out)`.
+        spec: what the convolution does.
+        window: its window.
+    """
+    wide, out = wide_dtype(g.dtype), g.shape[-1]
+    piece = -(-g.shape[1] // MOST_ADDED)
+    pieces = -(-g.shape[1] // piece)
+    missing = piece * pieces - g.shape[1]
+    padded = _with_rows(padded, missing * spec.strides[0])
+    g = _with_rows(g, missing)
+    rows = jnp.split(g.astype(wide), pieces, axis=1)
+    stride, step = spec.strides[0], spec.dilation[0]
+    taps = (1, *window[1:])
+
+    def of_row(tap: jax.Array) -> jax.Array:
+        """Sums of one row of taps."""
+        first = [tap * step if axis == 1 else 0 for axis in range(padded.ndim)]
+        height = padded.shape[1] - step * (window[0] - 1)
+        cells = lax.dynamic_slice(
+            padded, first, (len(padded), height, *padded.shape[2:])
+        )
+        views = [
+            tap_views(cells[:, i * piece * stride :], spec, taps, rows[i].shape[1:-1])
+            for i in range(pieces)
+        ]
+        sums = []
+        for seen in zip(*views, strict=True):
+            terms = (
+                repeated(view.astype(wide), out // spec.groups) * row
+                for view, row in zip(seen, rows, strict=True)
+            )
+            sums.append(sum(terms, start=next(terms)))
+        partial = jnp.stack(sums, axis=1)
+        return jnp.sum(partial, [axis for axis in range(g.ndim) if axis != 1])
+
+    # A loop also has what it reads put into memory of its own: within the sums, the
+    # place of every number in x would be worked out again for every tap.
+    return lax.map(of_row, jnp.arange(window[0])).reshape(prod(window), 1, out)
+
+
+def repeated(view: jax.Array, times: int) -> jax.Array:
+    """Every channel as often as its group has outputs."""
+    return view if times == 1 else jnp.repeat(view, times, axis=-1)
+
+
+def _with_rows(x: jax.Array, rows: int) -> jax.Array:
+    """X with rows of zeros behind the last one."""
+    widths = [(0, rows if axis == 1 else 0, 0) for axis in range(x.ndim)]
+    return lax.pad(x, jnp.zeros((), x.dtype), widths)
