@@ -44,19 +44,24 @@ def input_grad_by(
             for axis, (offset, count) in enumerate(zip(offsets, counts, strict=True))
         ]
         phases.append(_one(forward, g, turned, axes, counts, channels, spec))
+    return interleave(phases, spec.strides, spatial)
+
+
+def interleave(
+    phases: list[jax.Array], strides: tuple[int, ...], spatial: tuple[int, ...]
+) -> jax.Array:
+    """The phases, `(batch, *counts, channels)` in row-major order, cell by cell."""
     if len(phases) == 1:
         return phases[0]
-    rank = len(spatial)
-    split = jnp.stack(phases).reshape(*spec.strides, len(g), *counts, channels)
+    rank, (batch, *counts, channels) = len(spatial), phases[0].shape
+    split = jnp.stack(phases).reshape(*strides, batch, *counts, channels)
     order = [rank]
     for axis in range(rank):
         order += [rank + 1 + axis, axis]
     whole = split.transpose(*order, 2 * rank + 1).reshape(
-        len(g),
-        *(n * s for n, s in zip(counts, spec.strides, strict=True)),
-        channels,
+        batch, *(n * s for n, s in zip(counts, strides, strict=True)), channels
     )
-    return lax.slice(whole, (0,) * whole.ndim, (len(g), *spatial, channels))
+    return lax.slice(whole, (0,) * whole.ndim, (batch, *spatial, channels))
 
 
 def turn_over(kernel: jax.Array, groups: int) -> jax.Array:

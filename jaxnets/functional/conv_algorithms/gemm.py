@@ -26,6 +26,7 @@ from jaxnets.functional.conv_algorithms._blocks import (
     output_rows,
     sum_blocks,
 )
+from jaxnets.functional.conv_algorithms._fold import fold_input_grad
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
 from jaxnets.functional.conv_algorithms._spec import (
@@ -36,8 +37,9 @@ from jaxnets.functional.conv_algorithms._spec import (
 )
 from jaxnets.functional.conv_algorithms._taps import patches
 
-BUFFER_BYTES, IMAGE_BYTES = 2 << 20, 16 << 20
-"""Of the patches of several images, and of one that is not cut into blocks of rows.
+BUFFER_BYTES, IMAGE_BYTES, FOLD_BYTES = 2 << 20, 16 << 20, 8 << 20
+"""Of the patches of several images, of one that is not cut into blocks of rows, and of
+what is added up by `_fold.py`.
 
 Rows of patches cost more than leaving the cache does: 4 x 100 x 100 x 8 by 5x5 takes
 37 ms in rows and 4.4 in images.
@@ -72,7 +74,10 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
 def input_grad(
     g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
 ) -> jax.Array:
-    """Phase by phase, each a convolution of stride 1 with its taps turned over."""
+    """Phase by phase, each a convolution of stride 1 with its taps turned over.
+
+    Where that needs larger patches than `_fold.py` does, the latter.
+    """
     *window, fan_in, out = kernel.shape
     if prod(window) == 1:
         return shift.input_grad(g, kernel, spec, spatial)
@@ -82,6 +87,20 @@ def input_grad(
         return dx.reshape(len(g), *spatial, fan_in)
     if _side_by_side(spec, tuple(window)):
         return _lay_out(g, kernel, spec, spatial)
+    image = prod(g.shape[1:-1]) * prod(window) * fan_in * spec.groups
+    image *= wide_dtype(g.dtype).itemsize
+    if _folds(fan_in, out // spec.groups, image):
+        images = max(1, FOLD_BYTES // max(1, image))
+        ones = (1,) * len(window)
+        whole = spec._replace(strides=ones, padding=((0, 0),) * len(window))
+        return map_blocks(
+            lambda part: fold_input_grad(part, kernel, spec, spatial),
+            g,
+            whole,
+            ones,
+            spatial,
+            Blocks(images, spatial[0]),
+        )
     return input_grad_by(forward, g, kernel, spec, spatial)
 
 
@@ -136,6 +155,11 @@ def work(part: str, facts: ConvFacts) -> Work:
     calls, products = 1, float(facts.products)
     if part == "input_grad" and _side_by_side(facts.spec, facts.window):
         return Work(2 * products, 2 * arrays, calls, kind)
+    image = size * prod(facts.positions) * taps * facts.channels
+    if part == "input_grad" and _folds(facts.fan_in, facts.fan_out, image):
+        calls = -(-facts.batch // max(1, FOLD_BYTES // max(1, image)))
+        moved = 2 * facts.batch * image + arrays
+        return Work(2 * products, moved, calls, kind)
     if part == "input_grad":
         inner, outer, cells, results = outer, inner, results, cells
         calls = prod(facts.spec.strides)
@@ -152,6 +176,15 @@ def work(part: str, facts: ConvFacts) -> Work:
 def _side_by_side(spec: ConvSpec, window: tuple[int, ...]) -> bool:
     """Whether every cell of the image is seen by one window."""
     return window == spec.strides and set(spec.dilation) == {1}
+
+
+def _folds(fan_in: int, fan_out: int, image_bytes: int) -> bool:
+    """Whether an input gradient adds up one product for all taps.
+
+    That of one image may be the larger, the larger its patches would be.
+    """
+    few = 2 * fan_in <= fan_out
+    return few and image_bytes * fan_in <= IMAGE_BYTES * fan_out
 
 
 def _sees_all(
