@@ -38,6 +38,7 @@ from jaxnets.functional.conv_algorithms._spec import (
 from jaxnets.functional.conv_algorithms._taps import patches
 
 BUFFER_BYTES, IMAGE_BYTES, FOLD_BYTES = 2 << 20, 16 << 20, 8 << 20
+MOST_FOLDED = 128
 """Of the patches of several images, of one that is not cut into blocks of rows, and of
 what is added up by `_fold.py`.
 
@@ -89,7 +90,7 @@ def input_grad(
         return _lay_out(g, kernel, spec, spatial)
     image = prod(g.shape[1:-1]) * prod(window) * fan_in * spec.groups
     image *= wide_dtype(g.dtype).itemsize
-    if _folds(fan_in, out // spec.groups, image):
+    if _folds(prod(window), fan_in, out // spec.groups, image):
         images = max(1, FOLD_BYTES // max(1, image))
         ones = (1,) * len(window)
         whole = spec._replace(strides=ones, padding=((0, 0),) * len(window))
@@ -156,7 +157,7 @@ def work(part: str, facts: ConvFacts) -> Work:
     if part == "input_grad" and _side_by_side(facts.spec, facts.window):
         return Work(2 * products, 2 * arrays, calls, kind)
     image = size * prod(facts.positions) * taps * facts.channels
-    if part == "input_grad" and _folds(facts.fan_in, facts.fan_out, image):
+    if part == "input_grad" and _folds(taps, facts.fan_in, facts.fan_out, image):
         calls = -(-facts.batch // max(1, FOLD_BYTES // max(1, image)))
         moved = 2 * facts.batch * image + arrays
         return Work(2 * products, moved, calls, kind)
@@ -178,12 +179,12 @@ def _side_by_side(spec: ConvSpec, window: tuple[int, ...]) -> bool:
     return window == spec.strides and set(spec.dilation) == {1}
 
 
-def _folds(fan_in: int, fan_out: int, image_bytes: int) -> bool:
+def _folds(taps: int, fan_in: int, fan_out: int, image_bytes: int) -> bool:
     """Whether an input gradient adds up one product for all taps.
 
     That of one image may be the larger, the larger its patches would be.
     """
-    few = 2 * fan_in <= fan_out
+    few = 2 * fan_in <= fan_out and taps <= MOST_FOLDED
     return few and image_bytes * fan_in <= IMAGE_BYTES * fan_out
 
 
