@@ -1,6 +1,7 @@
 """Convolutions drawn at random, and every algorithm measured on them."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,17 +83,26 @@ def sweep(seed: int, count: int) -> list[ConvFacts]:
 
 
 def measure_all(
-    seed: int, count: int, platform: str, rounds: int, path: Path
+    seed: int,
+    count: int,
+    platform: str,
+    rounds: int,
+    path: Path,
+    only: Collection[tuple[str, str]] = (),
 ) -> list[Measured]:
     """Measure all parts of a sweep; the results are compared with each other.
 
-    Every line of the file at `path` is one part: its facts, name and seconds.
+    Every line of the file at `path` is one part: its facts, name and seconds. With
+    `only`, pairs of an algorithm and a part, no others are measured.
     """
     with path.open("w") as file:
         for number, facts in enumerate(sweep(seed, count)):
             for part in PARTS:
-                agree(part, facts, platform)
-                seconds = measure(part, facts, platform, rounds)
+                names = [name for name, what in only if what == part] or None
+                if only and names is None:
+                    continue
+                agree(part, facts, platform, names)
+                seconds = measure(part, facts, platform, rounds, names)
                 print(json.dumps([facts, part, seconds]), file=file, flush=True)
             print(f"{number + 1}/{count}: {describe(facts)}", flush=True)
             jax.clear_caches()
@@ -116,11 +126,18 @@ def read(path: Path) -> list[Measured]:
     return found
 
 
-def agree(part: str, facts: ConvFacts, platform: str) -> None:
+def agree(
+    part: str, facts: ConvFacts, platform: str, names: Collection[str] | None = None
+) -> None:
     """Raise if two algorithms that are about to be timed differ."""
     arrays = draw(part, facts)
-    found = [one for one in candidates(part, facts, platform) if one.work is not None]
-    first, *others = [one.algorithm for one in found[:3]]
+    able = [
+        one.algorithm
+        for one in candidates(part, facts, platform)
+        if one.work is not None
+    ]
+    first, *others = able
+    others = others[:2] if names is None else [n for n in others if n in names]
     want = np.asarray(compiled(part, facts, first)(*arrays), np.float64)
     for name in others:
         got = np.asarray(compiled(part, facts, name)(*arrays), np.float64)

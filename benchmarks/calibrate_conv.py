@@ -8,7 +8,9 @@ for each algorithm, kind of work and part
 
 by least squares of the relative errors, and for each algorithm and part a Gaussian
 process over the sizes to what is left. `--write` puts both into the file that the rule
-reads. `--check` measures a sweep that was not used and says how often the rule is
+reads. `--only gemm shift:kernel_grad` measures and fits these algorithms, or parts of
+them, alone, and keeps what is known of the others: for when one was changed. `--check`
+measures a sweep that was not used and says how often the rule is
 within 10 % of the fastest algorithm. What was measured is kept as JSON lines, and
 `--from` takes such files up again in place of measuring.
 """
@@ -86,7 +88,7 @@ def fit_rates(measured: list[Measured]) -> dict:
         for name, seconds in one.seconds.items():
             work = ALGORITHMS[name].work(one.part, one.facts)
             rows[name, work.kind, one.part].append((work[:3], seconds))
-    rates: dict = {name: {} for name in ALGORITHMS}
+    rates: dict = defaultdict(dict)
     for (name, kind, part), found in rows.items():
         related = [] if name == "direct" else related_rows(rows, name, kind, part)
         work, seconds = (np.array(c) for c in zip(*found, *related, strict=True))
@@ -95,8 +97,49 @@ def fit_rates(measured: list[Measured]) -> dict:
     for kinds in rates.values():
         parts = {p: r for kind in kinds.values() for p, r in kind.items()}
         for kind in KINDS:
-            kinds[kind] = {p: kinds.get(kind, {}).get(p, parts[p]) for p in PARTS}
-    return rates
+            kinds[kind] = {p: kinds.get(kind, {}).get(p, r) for p, r in parts.items()}
+    return dict(rates)
+
+
+def merged(known: dict, fitted: dict) -> dict:
+    """What is known of a platform, with the parts that were fitted in its place."""
+    if "corrections" not in known:
+        raise SystemExit("calibrate_conv: --only needs a platform that was measured")
+    rates = {
+        name: {
+            kind: parts | fitted["rates"].get(name, {}).get(kind, {})
+            for kind, parts in kinds.items()
+        }
+        for name, kinds in known["rates"].items()
+    }
+    old, new = known["corrections"], fitted["corrections"]
+    before, after = ([0.0] * len(c["cases"]) for c in (old, new))
+    planes, weights = {}, {}
+    for name, parts in old["weights"].items():
+        later = new["weights"].get(name, {})
+        planes[name] = old["planes"][name] | new["planes"].get(name, {})
+        weights[name] = {part: spread + after for part, spread in parts.items()}
+        weights[name] |= {part: before + spread for part, spread in later.items()}
+    corrections = {
+        "cases": old["cases"] + new["cases"],
+        "planes": planes,
+        "weights": weights,
+    }
+    return known | {"rates": rates, "corrections": corrections}
+
+
+def pairs(names: list[str]) -> list[tuple[str, str]]:
+    """`["gemm", "shift:kernel_grad"]` as pairs of an algorithm and a part."""
+    found = []
+    for name in names:
+        algorithm, _, part = name.partition(":")
+        if algorithm not in ALGORITHMS or part not in ("", *PARTS):
+            raise SystemExit(
+                f"calibrate_conv: --only takes {', '.join(ALGORITHMS)}, alone or with "
+                f"one of {', '.join(':' + p for p in PARTS)}; got {name!r}"
+            )
+        found += [(algorithm, p) for p in PARTS if part in ("", p)]
+    return found
 
 
 def related_rows(rows: dict, algorithm: str, kind: str, part: str) -> list:
@@ -158,7 +201,9 @@ def main() -> None:
     parser.add_argument("--from", dest="files", nargs="+", type=Path, default=[])
     parser.add_argument("--write", action="store_true", help="keep what was fitted")
     parser.add_argument("--check", action="store_true", help="judge, do not fit")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ALGORITHM[:PART]")
     options = parser.parse_args()
+    only = pairs(options.only)
     platform = canonical_platform(jax.default_backend())
     if options.files:
         measured = [one for path in options.files for one in read(path)]
@@ -167,12 +212,14 @@ def main() -> None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         path = RESULTS / f"calibrate_conv_{options.seed}.jsonl"
         measured = measure_all(
-            options.seed, options.cases, platform, options.rounds, path
+            options.seed, options.cases, platform, options.rounds, path, only
         )
     if not options.check:
         known = stored()
         fresh = known.get(platform, {}).get("fresh", 0.0)  # not found by a sweep
         fitted = {**fit(measured), "fresh": fresh}
+        if only:
+            fitted = merged(known[platform], fitted)
         content = {"platforms": known | {platform: fitted}}
         if options.write:
             RATES.write_text(in_lines(content))
@@ -180,7 +227,8 @@ def main() -> None:
             print(f"written: {RATES}")
         else:
             print(in_lines(content))
-    report(losses(measured, platform))
+    if not only:
+        report(losses(measured, platform))
 
 
 if __name__ == "__main__":

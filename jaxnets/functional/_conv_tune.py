@@ -120,9 +120,15 @@ def _check_store(path: Path) -> None:
 
 
 def measure(
-    part: str, facts: ConvFacts, platform: str, rounds: int
+    part: str,
+    facts: ConvFacts,
+    platform: str,
+    rounds: int,
+    names: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Least seconds of every candidate for one part, `rounds` times in turn.
+
+    With `names`, of these alone, however long they are expected to take.
 
     The order changes from round to round: what runs after a large one finds its
     operands in no cache.
@@ -133,7 +139,7 @@ def measure(
     runs = {
         one.algorithm: compiled(part, facts, one.algorithm)
         for one in found
-        if one.seconds <= worth
+        if (one.seconds <= worth if names is None else one.algorithm in names)
     }
     for run in runs.values():
         jax.block_until_ready(run(*arrays))
@@ -145,7 +151,7 @@ def measure(
             began = time.perf_counter()
             jax.block_until_ready(runs[name](*arrays))
             least[name] = min(least[name], time.perf_counter() - began)
-        limit = BEHIND * min(least.values())
+        limit = BEHIND * min(least.values(), default=0.0)
         order = [name for name in order if least[name] <= limit]
     return least
 

@@ -91,6 +91,37 @@ def test_the_fit_finds_costs_that_sizes_decide():
     assert np.mean(errors) < np.mean(without) * 2 / 3
 
 
+def test_one_algorithm_fitted_anew_leaves_the_others_as_they_were():
+    def measured(cases, seconds, names):
+        return [
+            Measured("", part, one, dict.fromkeys(names, seconds))
+            for one in cases
+            for part in PARTS
+        ]
+
+    old = calibrate_conv.fit(measured(sweep(0, 20), 1.0, ["direct", "gemm"]))
+    new = calibrate_conv.fit(measured(sweep(2, 20), 7.0, ["gemm"]))
+    both = Costs(calibrate_conv.merged(old, new))
+    for one in sweep(0, 20) + sweep(2, 20):
+        for known, name in ((Costs(old), "direct"), (Costs(new), "gemm")):
+            terms = [c.basis(one)._replace(distance=0) for c in (known, both)]
+            # Beyond the sizes of either alone, the planes are cut off elsewhere.
+            if not np.array_equal(terms[0].plane, terms[1].plane):
+                continue
+            work = ALGORITHMS[name].work("forward", one)
+            before = known.seconds(name, "forward", work, terms[0])
+            after = both.seconds(name, "forward", work, terms[1])
+            assert after == pytest.approx(before, rel=1e-9)
+
+
+def test_only_names_algorithms_and_parts():
+    assert calibrate_conv.pairs(["shift:kernel_grad"]) == [("shift", "kernel_grad")]
+    assert calibrate_conv.pairs(["gemm"]) == [("gemm", part) for part in PARTS]
+    for wrong in ("fast", "gemm:backward"):
+        with pytest.raises(SystemExit, match=f"--only takes direct, .*{wrong}"):
+            calibrate_conv.pairs([wrong])
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu", "unknown"])
 def test_every_estimate_is_a_number_even_far_out(platform):
     assert costs(platform).measured == (platform == "cpu")
