@@ -1,10 +1,14 @@
 """Convolution as matrix products over patches (im2col), a block at a time.
 
+The input gradient of a layer with fewer inputs than outputs is the transpose written
+as such: one product, whose results are shifted and added (`_fold.py`).
+
 Cost: the flops of `direct`, as products that run at the speed of the platform's GEMM.
 Memory: a patch buffer of about `BUFFER_BYTES`, window times larger than what it
     covers; up to `IMAGE_BYTES` for one large image, and beyond that of a few rows of
     it. Patches of the whole batch would go through main memory: 2 to 4 times slower
-    on CPU.
+    on CPU. Products to be shifted take about `FOLD_BYTES`, for one large image up to
+    `IMAGE_BYTES` · out / in.
 Accuracy: that of `direct`; the sums are formed in another order.
 Does not support: nothing; every spec is honoured. A window of one cell, or of
     all cells of the image, has no patches: it is the one product of `shift`.
