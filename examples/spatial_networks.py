@@ -108,6 +108,8 @@ def localization_by_places(rngs: nnx.Rngs) -> tuple[nnx.Sequential, int]:
         nn.Conv(1, 8, activation=jax.nn.relu, algorithm=plan(1), **options),
         nn.MaxPool((2, 2), padding="SAME"),
         nn.Conv(8, 16, activation=jax.nn.relu, **options),
+        # With it a cell of the maps sees 44 pixels, more than a digit.
+        nn.Conv(16, 16, activation=jax.nn.relu, **options),
         nn.Conv(16, maps, **(options | {"kernel_size": (1, 1)})),
         mean_places,
     ]
