@@ -43,6 +43,8 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
         if rng.random() < 0.05:
             size = side
         channels, out = round(_spread(rng, 1, 600)), round(_spread(rng, 4, 600))
+        if rng.random() < 0.8:
+            channels, out = _usual(channels), _usual(out)
         if rng.random() < 0.15:
             channels = int(rng.choice([1, 3]))
         groups = 1
@@ -74,6 +76,12 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
 def _spread(rng: np.random.Generator, least: float, most: float) -> float:
     """A number whose logarithm is drawn evenly."""
     return float(np.exp(rng.uniform(np.log(least), np.log(most))))
+
+
+def _usual(channels: int) -> int:
+    """A number of channels as networks have it, which fills vector units."""
+    step = 8 if channels < 64 else 32
+    return channels if channels < 8 else round(channels / step) * step
 
 
 def sweep(seed: int, count: int) -> list[ConvFacts]:

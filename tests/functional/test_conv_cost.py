@@ -91,7 +91,7 @@ def test_the_fit_finds_costs_that_sizes_decide():
     assert np.mean(errors) < np.mean(without) * 2 / 3
 
 
-def test_one_algorithm_fitted_anew_leaves_the_others_as_they_were():
+def test_one_algorithm_corrected_leaves_the_others_as_they_were():
     def measured(cases, seconds, names):
         return [
             Measured("", part, one, dict.fromkeys(names, seconds))
@@ -99,19 +99,25 @@ def test_one_algorithm_fitted_anew_leaves_the_others_as_they_were():
             for part in PARTS
         ]
 
-    old = calibrate_conv.fit(measured(sweep(0, 20), 1.0, ["direct", "gemm"]))
-    new = calibrate_conv.fit(measured(sweep(2, 20), 7.0, ["gemm"]))
-    both = Costs(calibrate_conv.merged(old, new))
-    for one in sweep(0, 20) + sweep(2, 20):
-        for known, name in ((Costs(old), "direct"), (Costs(new), "gemm")):
-            terms = [c.basis(one)._replace(distance=0) for c in (known, both)]
-            # Beyond the sizes of either alone, the planes are cut off elsewhere.
-            if not np.array_equal(terms[0].plane, terms[1].plane):
-                continue
-            work = ALGORITHMS[name].work("forward", one)
-            before = known.seconds(name, "forward", work, terms[0])
-            after = both.seconds(name, "forward", work, terms[1])
-            assert after == pytest.approx(before, rel=1e-9)
+    def estimate(known, name, one):
+        basis = known.basis(one)._replace(distance=0)
+        work = ALGORITHMS[name].work("forward", one)._replace(fresh=0)
+        return known.seconds(name, "forward", work, basis)
+
+    cases = sweep(0, 30)
+    content = calibrate_conv.fit(measured(cases, 1.0, ["direct", "gemm"]))
+    old = Costs(content)
+    new = Costs(calibrate_conv.corrected(content, measured(cases, 9.0, ["gemm"])))
+    before, after = (
+        {
+            name: np.array([estimate(known, name, one) for one in cases])
+            for name in ("direct", "gemm")
+        }
+        for known in (old, new)
+    )
+    np.testing.assert_allclose(after["direct"], before["direct"], rtol=1e-9)
+    errors = [np.abs(np.log(known["gemm"] / 9.0)).mean() for known in (before, after)]
+    assert errors[1] < errors[0] / 4
 
 
 def test_only_names_algorithms_and_parts():
