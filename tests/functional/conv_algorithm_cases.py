@@ -19,7 +19,10 @@ from tests.helpers import assert_close
 LIMITS = (
     (gemm, "BUFFER_BYTES"),
     (gemm, "IMAGE_BYTES"),
+    (gemm, "FOLD_BYTES"),
     (shift, "BLOCK_BYTES"),
+    (shift, "SUM_BYTES"),
+    (shift, "CHANNEL_SUM_BYTES"),
     (winograd, "BUFFER_BYTES"),
     (fft, "STEP_BYTES"),
     (overlap_add, "STEP_BYTES"),

@@ -1,5 +1,6 @@
 """Every algorithm of convolution: values at corners, in blocks, and of empty arrays."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets.functional import conv
-from jaxnets.functional.conv_algorithms import ALGORITHMS, shift, winograd
+from jaxnets.functional.conv_algorithms import ALGORITHMS, gemm, shift, winograd
 from tests.functional.conv_algorithm_cases import check, limit_blocks, lowered
 from tests.functional.conv_cases import conv_problems, make_problem
 
@@ -53,12 +54,23 @@ CORNERS = {
     "depthwise, two outputs each, stride 2": Case(
         2, (7, 6), (3, 3), 1, 2, {"strides": 2, "padding": 1, "groups": 3}
     ),
+    "depthwise, rows that do not divide evenly": Case(
+        2, (21, 3), (3, 2), 1, 1, {"strides": (2, 1), "padding": 1, "groups": 3}
+    ),
+    "few inputs, gaps between windows": Case(
+        2, (9, 7), (2, 1), 1, 3, {"strides": (5, 3), "padding": 1, "groups": 2}
+    ),
+    "few inputs, padding beyond the window, dilation": Case(
+        2, (8, 5), (3, 2), 1, 2, {"strides": 2, "dilation": 2, "padding": ((5, 3),) * 2}
+    ),
     "three axes": Case(1, (4, 5, 3), (3, 3, 3), 2, 1, {"padding": 1, "groups": 2}),
 }
 QUICK = (
     "stride 3, dilation 2, two groups",
     "gaps between windows",
     "depthwise, two outputs each, stride 2",
+    "depthwise, rows that do not divide evenly",
+    "few inputs, gaps between windows",
 )
 
 
@@ -127,6 +139,23 @@ def test_blocks_of_rows_with_strides_and_dilation(name, rng, monkeypatch):
     limit_blocks(monkeypatch, 500)
     options = {"strides": (2, 1), "dilation": (3, 2), "padding": (4, 1)}
     check(name, make_problem(rng, 2, (13, 6), (3, 2), 1, 2, groups=2, **options))
+
+
+@pytest.mark.usefixtures("x64")
+def test_input_gradients_of_few_inputs_in_blocks_of_images(rng, monkeypatch):
+    options = {"strides": (2, 1), "padding": 1, "groups": 2}
+    problem = make_problem(rng, 5, (7, 5), (3, 3), 1, 2, **options)
+    assert "stablehlo.while" not in lowered("gemm", problem).as_text()
+    monkeypatch.setattr(gemm, "FOLD_BYTES", 6000)
+    assert "stablehlo.while" in lowered("gemm", problem).as_text()
+    check("gemm", problem)
+
+
+def test_a_large_image_with_few_inputs_keeps_its_patches_small():
+    """What is added up may be as large as an image of patches, times out / in."""
+    folds = partial(gemm._folds, 9, 3, 64)
+    assert folds(gemm.IMAGE_BYTES) and folds(20 * gemm.IMAGE_BYTES)
+    assert not folds(22 * gemm.IMAGE_BYTES)
 
 
 @pytest.mark.usefixtures("x64")
