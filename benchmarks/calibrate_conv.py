@@ -204,6 +204,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="judge, do not fit")
     parser.add_argument("--only", nargs="+", default=[], metavar="ALGORITHM[:PART]")
     options = parser.parse_args()
+    if options.check and options.only:
+        parser.error("--check judges all algorithms: leave --only out")
     only = pairs(options.only)
     platform = canonical_platform(jax.default_backend())
     if options.files:
