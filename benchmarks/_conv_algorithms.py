@@ -51,7 +51,7 @@ def time_algorithms(
     for layer in layers:
         facts = facts_of(layer)
         for part in PARTS:
-            auto = choose(part, facts, platform)
+            auto = choose(part, facts, Target(platform))
             able = [c for c in candidates(part, facts, platform) if c.work is not None]
             limit = HOPELESS * able[0].seconds
             left_out = [c.algorithm for c in able if c.seconds > limit]

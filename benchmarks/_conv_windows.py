@@ -8,7 +8,7 @@ import jax
 from benchmarks._conv_algorithms import MOST_LINES, facts_of, one_algorithm
 from benchmarks._conv_cases import Layer
 from benchmarks._conv_report import SLOW, ConvReport
-from jaxnets.functional._conv_rule import choose
+from jaxnets.functional._conv_rule import Target, choose
 from jaxnets.functional.conv_algorithms import PARTS
 
 SUMS = ("gemm", "shift", "direct")
@@ -111,7 +111,7 @@ def _measure(
     rounds, seconds, lines = ((2, 5), 0.3, 400) if quick else ((3, 9), 1.0, MOST_LINES)
     layer = series.layer(window)
     facts = facts_of(layer)
-    auto = choose(part, facts, jax.default_backend())
+    auto = choose(part, facts, Target(jax.default_backend()))
     # The rule's choice first: it is what the others are called slow against.
     names = [n for n in (*SUMS, *TRANSFORMS) if n not in hopeless or n == auto]
     names.sort(key=lambda name: name != auto)

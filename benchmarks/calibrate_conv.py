@@ -16,6 +16,7 @@ again in place of measuring.
 """
 
 import argparse
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -30,7 +31,7 @@ from benchmarks._conv_sweep import Measured, measure_all, read
 from benchmarks._timing import RESULTS
 from jaxnets.functional._conv_cost import Costs, costs, kernel, plane, sizes, stored
 from jaxnets.functional._conv_plans import canonical_platform
-from jaxnets.functional._conv_rule import choose
+from jaxnets.functional._conv_rule import Target, choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 
 RATES = Path(jaxnets.__file__).parent / "functional" / "_conv_rates.json"
@@ -111,20 +112,24 @@ def fit_rates(measured: list[Measured]) -> dict:
 def corrected(known: dict, measured: list[Measured]) -> dict:
     """What is known of a platform, corrected where measurements say otherwise.
 
-    The new processes are added to the old ones, over the cases of both.
+    The new processes are added to the old ones, over the cases of both. An algorithm
+    of which nothing is known gets its rates as well.
     """
     if "corrections" not in known:
         raise SystemExit("calibrate_conv: --only needs a platform that was measured")
+    known = known | {"rates": fit_rates(measured) | known["rates"]}
     old, new = known["corrections"], fit_corrections(measured, Costs(known))
-    planes, weights = {}, {}
-    for name, parts in old["weights"].items():
-        planes[name], weights[name] = {}, {}
-        for part, spread in parts.items():
-            more = new["weights"].get(name, {}).get(part, [0.0] * len(new["cases"]))
-            slopes = [c["planes"].get(name, {}).get(part, [0.0]) for c in (old, new)]
-            planes[name][part] = short(np.add(*slopes))
-            weights[name][part] = spread + more
     cases = old["cases"] + new["cases"]
+    planes: dict = defaultdict(dict)
+    weights: dict = defaultdict(dict)
+    for name, part in itertools.product(known["rates"], PARTS):
+        slopes, spread = [[0.0]], []
+        for one in (old, new):
+            slopes.append(one["planes"].get(name, {}).get(part, [0.0]))
+            none = [0.0] * len(one["cases"])
+            spread += one["weights"].get(name, {}).get(part, none)
+        planes[name][part] = short(np.sum(np.broadcast_arrays(*slopes), axis=0))
+        weights[name][part] = spread
     corrections = {"cases": cases, "planes": planes, "weights": weights}
     return known | {"corrections": corrections}
 
@@ -178,7 +183,7 @@ def losses(measured: list[Measured], platform: str) -> np.ndarray:
     """Seconds of what the rule takes over those of the fastest; prints the misses."""
     found = []
     for one in measured:
-        taken = choose(one.part, one.facts, platform)
+        taken = choose(one.part, one.facts, Target(platform))
         best = min(one.seconds, key=lambda name: one.seconds[name])
         ratio = one.seconds.get(taken, float("inf")) / one.seconds[best]
         found.append(ratio)

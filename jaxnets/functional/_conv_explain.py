@@ -10,7 +10,13 @@ import jax.numpy as jnp
 from jaxnets.functional._conv_canonical import canonical_conv, check_conv_ranks
 from jaxnets.functional._conv_plan import ConvPlan, describe, make_plan
 from jaxnets.functional._conv_plans import canonical_platform, tuned_plan
-from jaxnets.functional._conv_rule import Candidate, candidates, choose, is_measured
+from jaxnets.functional._conv_rule import (
+    Candidate,
+    Target,
+    candidates,
+    choose,
+    is_measured,
+)
 from jaxnets.functional._shapes import IntOrInts, Padding
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts
 
@@ -129,7 +135,7 @@ def conv_plan(
         precision,
     )
     where = platform or jax.default_backend()
-    return make_plan((choose(part, facts, where) for part in PARTS), facts)
+    return make_plan((choose(part, facts, Target(where)) for part in PARTS), facts)
 
 
 def explain_conv(
@@ -186,7 +192,7 @@ def explain_conv(
     )
     where = canonical_platform(platform or jax.default_backend())
     found = {part: tuple(candidates(part, facts, where)) for part in PARTS}
-    plan = make_plan((choose(part, facts, where) for part in PARTS), facts)
+    plan = make_plan((choose(part, facts, Target(where)) for part in PARTS), facts)
     return ConvExplanation(facts, where, found, plan)
 
 

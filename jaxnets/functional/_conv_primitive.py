@@ -26,7 +26,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._conv_partition import share_out, shares
 from jaxnets.functional._conv_plan import ConvPlan
-from jaxnets.functional._conv_rule import choose
+from jaxnets.functional._conv_rule import Target, choose, refuse_elsewhere
 from jaxnets.functional._mesh import cut_like, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
 
@@ -64,28 +64,31 @@ def kernel_grad(
     return _kernel_grad_p.bind(x, g, spec=spec, window=tuple(window), plan=plan)
 
 
-def _run_conv(x, kernel, *, spec, plan, platform, devices):
+def _run_conv(x, kernel, *, spec, plan, target):
     algorithm = "direct" if 0 in x.shape + kernel.shape else plan.forward
     if algorithm == "auto":
         facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
-        algorithm = choose("forward", facts, platform, devices)
+        algorithm = choose("forward", facts, target)
+    refuse_elsewhere(algorithm, target)
     return ALGORITHMS[algorithm].forward(x, kernel, spec)
 
 
-def _run_input_grad(g, kernel, *, spec, spatial, plan, platform, devices):
+def _run_input_grad(g, kernel, *, spec, spatial, plan, target):
     algorithm = "direct" if 0 in g.shape + kernel.shape + spatial else plan.input_grad
     if algorithm == "auto":
         x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
         facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
-        algorithm = choose("input_grad", facts, platform, devices)
+        algorithm = choose("input_grad", facts, target)
+    refuse_elsewhere(algorithm, target)
     return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
 
 
-def _run_kernel_grad(x, g, *, spec, window, plan, platform, devices):
+def _run_kernel_grad(x, g, *, spec, window, plan, target):
     algorithm = "direct" if 0 in x.shape + g.shape else plan.kernel_grad
     if algorithm == "auto":
         facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
-        algorithm = choose("kernel_grad", facts, platform, devices)
+        algorithm = choose("kernel_grad", facts, target)
+    refuse_elsewhere(algorithm, target)
     return ALGORITHMS[algorithm].kernel_grad(x, g, spec, window)
 
 
@@ -107,20 +110,21 @@ def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...])
     """
     primitive = Primitive(name)
 
-    def shared_out(a, b, *, spec, devices, **params):
+    def shared_out(a, b, *, spec, target, **params):
         """Inside the trace of a lowering, with the mesh of the program in force."""
         if not jax.sharding.get_abstract_mesh().explicit_axes:
-            return run(a, b, spec=spec, devices=devices, **params)
+            return run(a, b, spec=spec, target=target, **params)
         cut = shares(arrays, jax.typeof(a), jax.typeof(b), spec)
 
         def run_share(a, b, spec):
-            return run(a, b, spec=spec, devices=1, **params)
+            alone = target._replace(devices=1)
+            return run(a, b, spec=spec, target=alone, **params)
 
         return share_out(run_share, cut, a, b, spec)
 
     def abstract(a, b, *, spec, **params):
         plain = (jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (a, b))
-        params |= {"spec": spec, "plan": _DIRECT, "platform": "", "devices": 1}
+        params |= {"spec": spec, "plan": _DIRECT, "target": Target("")}
         out = jax.eval_shape(partial(run, **params), *plain)
         result = shares(arrays, a, b, spec).result
         return a.update(
@@ -132,8 +136,13 @@ def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...])
 
     def lower(ctx, a, b, *, platform, **params):
         # In the parts of a `shard_map` there is no such number: they are whole.
-        devices = getattr(ctx.module_context.axis_context, "num_devices", 1)
-        lowered = partial(shared_out, platform=platform, devices=devices)
+        module = ctx.module_context
+        target = Target(
+            platform,
+            getattr(module.axis_context, "num_devices", 1),
+            module.lowering_parameters.for_export,
+        )
+        lowered = partial(shared_out, target=target)
         return mlir.lower_fun(lowered, multiple_results=False)(ctx, a, b, **params)
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))

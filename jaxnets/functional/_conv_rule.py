@@ -14,10 +14,25 @@ from typing import NamedTuple
 
 from jaxnets.functional._conv_cost import costs
 from jaxnets.functional._conv_plan import is_exact
-from jaxnets.functional._conv_plans import tuned_plan
+from jaxnets.functional._conv_plans import canonical_platform, tuned_plan
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, Work
 
 ROUNDING_MORE = frozenset({"winograd", "fft", "overlap_add"})
+
+
+class Target(NamedTuple):
+    """Where a convolution is to run.
+
+    Attributes:
+        platform: JAX's name of it.
+        devices: how many run one program whose cuts XLA decides about.
+        exported: whether the program is for `jax.export`, which takes no calls of
+            functions that are not XLA's own.
+    """
+
+    platform: str
+    devices: int = 1
+    exported: bool = False
 
 
 class Candidate(NamedTuple):
@@ -36,6 +51,8 @@ def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
     found = []
     for name, algorithm in ALGORITHMS.items():
         reason = algorithm.unsupported(facts)
+        if name == "native" and canonical_platform(platform) != "cpu":
+            reason = "runs on CPU alone"
         if reason is None and name in ROUNDING_MORE and is_exact(facts.spec.precision):
             reason = "rounds more than precision='highest' allows"
         if reason is not None:
@@ -47,24 +64,36 @@ def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
     return sorted(found, key=lambda candidate: candidate.seconds)
 
 
-def choose(part: str, facts: ConvFacts, platform: str, devices: int = 1) -> str:
+def choose(part: str, facts: ConvFacts, target: Target) -> str:
     """The algorithm that `"auto"` means for one part of a convolution.
 
-    On several `devices` whose shares XLA decides about, every device does the whole
+    On several devices whose shares XLA decides about, every device does the whole
     of whatever XLA cannot cut, so all but its own convolution count that many times.
+    A tuned plan that cannot be followed, in an exported program, say, is passed over.
     """
-    tuned = tuned_plan(facts, platform)
-    if tuned is not None:
-        name = getattr(tuned, part)
-        rounds = name in ROUNDING_MORE and is_exact(facts.spec.precision)
-        if name != "auto" and not rounds:
-            return name
+    found = {
+        one.algorithm: one
+        for one in candidates(part, facts, target.platform)
+        if one.work is not None and not (target.exported and one.algorithm == "native")
+    }
+    tuned = tuned_plan(facts, target.platform)
+    if tuned is not None and getattr(tuned, part) in found:
+        return getattr(tuned, part)
 
     def seconds(candidate: Candidate) -> float:
-        times = 1 if candidate.algorithm == "direct" else devices
+        times = 1 if candidate.algorithm == "direct" else target.devices
         return candidate.seconds * times
 
-    return min(candidates(part, facts, platform), key=seconds).algorithm
+    return min(found.values(), key=seconds).algorithm
+
+
+def refuse_elsewhere(name: str, target: Target) -> None:
+    """Refuse an algorithm that was asked for where its kernels are not."""
+    if name == "native" and canonical_platform(target.platform) != "cpu":
+        raise ValueError(
+            f"conv: algorithm 'native' runs on CPU alone; got platform "
+            f"{target.platform!r} (algorithm='auto' takes one that can)"
+        )
 
 
 def is_measured(platform: str) -> bool:

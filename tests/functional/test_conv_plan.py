@@ -248,11 +248,11 @@ def test_an_algorithm_that_cannot_is_refused_in_any_part(part):
 def test_auto_counts_the_devices_that_would_do_the_same(plain_precision):
     shapes = (8, 56, 56, 64), (3, 3, 64, 64)
     dense = conv_facts("conv", *shapes, 1, "SAME", 1, 1, "float32", None)
-    assert choose("kernel_grad", dense, "cpu") != "direct"
-    assert choose("kernel_grad", dense, "cpu", devices=1000) == "direct"
+    assert choose("kernel_grad", dense, Target("cpu")) != "direct"
+    assert choose("kernel_grad", dense, Target("cpu", 1000)) == "direct"
     # A transform costs so much less here that four devices may well do the same one.
     long = ((4, 8192, 32), (1024, 1, 32), 1, "CAUSAL", 1, 32, "float32", None)
-    chosen = choose("kernel_grad", conv_facts("conv", *long), "cpu", devices=4)
+    chosen = choose("kernel_grad", conv_facts("conv", *long), Target("cpu", 4))
     assert chosen in ("fft", "overlap_add")
 
 

@@ -11,6 +11,7 @@ from jaxnets.functional.conv_algorithms import (
     direct,
     fft,
     gemm,
+    native,
     overlap_add,
     shift,
     winograd,
@@ -22,6 +23,7 @@ from jaxnets.functional.conv_algorithms._spec import Work as Work
 
 ALGORITHMS: dict[str, ModuleType] = {
     "direct": direct,
+    "native": native,
     "gemm": gemm,
     "shift": shift,
     "winograd": winograd,

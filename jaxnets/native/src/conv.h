@@ -1,0 +1,21 @@
+// Convolution and its two gradients on arrays of float32 in channel-last form.
+#pragma once
+
+#include "geometry.h"
+#include "team.h"
+
+namespace jaxnets {
+
+// The widest instructions that this processor has.
+const Kernels& best_kernels();
+
+void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
+             const Kernels& kernels, Team& team);
+
+void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
+                const Kernels& kernels, Team& team);
+
+void kernel_grad(const Sizes& sizes, const float* x, const float* g, float* dk,
+                 const Kernels& kernels, Team& team);
+
+}  // namespace jaxnets

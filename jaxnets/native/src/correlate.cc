@@ -1,0 +1,91 @@
+// The convolution and its input gradient, which is one for each phase of the strides.
+#include <cstring>
+
+#include "conv.h"
+#include "problem.h"
+
+namespace jaxnets {
+namespace {
+
+// All pixels in one row where every result meets one cell, its own.
+bool is_flat(const Problem& p) {
+  for (int a = 0; a < 3; ++a) {
+    const Axis& axis = p.axes[a];
+    if (axis.taps != 1 || axis.first != 0 || axis.step != 1 || axis.out_step != 1 ||
+        axis.count != axis.size || axis.kernel_first != 0)
+      return false;
+  }
+  return true;
+}
+
+void solve(Problem p, const Kernels& kernels, Team& team) {
+  i64 flat[3] = {1, 1, 0};
+  if (is_flat(p)) {
+    flat[2] = p.batch * p.axes[0].size * p.axes[1].size * p.axes[2].size;
+    p.axes[0] = p.axes[1] = Axis{1, 1, 1, 1, 0, 1};
+    p.axes[2] = Axis{flat[2], flat[2], 1, 1, 0, 1};
+    p.batch = 1;
+    p.x.size = p.size = flat;
+  }
+  if (p.groups == 1 || p.fan_out >= kernels.lanes) {
+    solve_dense(p, kernels, team);
+  } else if (suits_depthwise(p, kernels)) {
+    solve_depthwise({p}, kernels, team);
+  } else {
+    solve_lanes(p, kernels, team);
+  }
+}
+
+}  // namespace
+
+void forward(const Sizes& s, const float* x, const float* kernel, float* y,
+             const Kernels& kernels, Team& team) {
+  Problem p{};
+  for (int a = 0; a < 3; ++a) p.axes[a] = forward_axis(s, a);
+  p.x = {x, s.spatial, s.channels()};
+  p.batch = s.batch, p.groups = s.groups, p.fan_in = s.fan_in, p.fan_out = s.fan_out;
+  p.window = s.window;
+  p.weights = {kernel, s.fan_in * s.out(), s.out(), 1, s.fan_out};
+  p.y = y, p.size = s.positions;
+  solve(p, kernels, team);
+}
+
+void input_grad(const Sizes& s, const float* g, const float* kernel, float* dx,
+                const Kernels& kernels, Team& team) {
+  bool met = true;
+  for (int a = 0; a < 3; ++a)
+    for (i64 phase = 0; phase < s.strides[a]; ++phase)
+      met = met && (phase >= s.spatial[a] || backward_axis(s, a, phase).taps > 0);
+  if (!met)
+    std::memset(dx, 0, s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2] *
+                           s.channels() * sizeof(float));
+  std::vector<Problem> depthwise;
+  const i64 phases = s.strides[0] * s.strides[1] * s.strides[2];
+  for (i64 phase = 0; phase < phases; ++phase) {
+    Problem p{};
+    i64 rest = phase;
+    bool some = true;
+    for (int a = 2; a >= 0; --a) {
+      const i64 offset = rest % s.strides[a];
+      rest /= s.strides[a];
+      some = some && offset < s.spatial[a];
+      if (!some) break;
+      p.axes[a] = backward_axis(s, a, offset);
+      some = p.axes[a].taps > 0;
+    }
+    if (!some) continue;
+    p.x = {g, s.positions, s.out()};
+    p.batch = s.batch, p.groups = s.groups, p.fan_in = s.fan_out, p.fan_out = s.fan_in;
+    p.window = s.window;
+    p.weights = {kernel, s.fan_in * s.out(), 1, s.out(), s.fan_out};
+    p.y = dx, p.size = s.spatial;
+    if (suits_depthwise(p, kernels)) {
+      depthwise.push_back(p);
+    } else {
+      solve(p, kernels, team);
+    }
+  }
+  if (!depthwise.empty()) solve_depthwise(depthwise, kernels, team);
+}
+
+}  // namespace jaxnets

@@ -1,0 +1,146 @@
+// The three functions as XLA calls them.
+#include <limits>
+#include <string>
+
+#include "conv.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace jaxnets {
+
+const Kernels& best_kernels() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    return kAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kAvx2;
+#endif
+  return kGeneric;
+}
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
+using Numbers = ffi::Span<const std::int64_t>;
+using Dimensions = Array::Dimensions;
+
+ffi::Error wrong(const std::string& what) {
+  return ffi::Error::InvalidArgument("jaxnets native convolution: " + what);
+}
+
+const Kernels& kernels_named(std::string_view name) {
+#if defined(__x86_64__)
+  if (name == kAvx2.name) return kAvx2;
+#endif
+  if (name == kGeneric.name) return kGeneric;
+  return best_kernels();
+}
+
+// The sizes of the three arrays and the options, or why they do not belong together.
+ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
+                Numbers lo, Numbers dilation, std::int64_t groups, Sizes& s) {
+  if (x.size() != 5 || kernel.size() != 5 || y.size() != 5)
+    return wrong("arrays must have five axes");
+  if (strides.size() != 3 || lo.size() != 3 || dilation.size() != 3)
+    return wrong("options must have one number for each of three axes");
+  if (groups < 1 || x[4] % groups != 0 || y[4] % groups != 0)
+    return wrong("groups must divide the channels");
+  s.batch = x[0], s.groups = groups;
+  s.fan_in = x[4] / groups, s.fan_out = y[4] / groups;
+  if (y[0] != s.batch || kernel[3] != s.fan_in || kernel[4] != y[4])
+    return wrong("shapes do not belong together");
+  for (int a = 0; a < 3; ++a) {
+    s.spatial[a] = x[1 + a], s.window[a] = kernel[a], s.positions[a] = y[1 + a];
+    s.strides[a] = strides[a], s.lo[a] = lo[a], s.dilation[a] = dilation[a];
+    if (s.strides[a] < 1 || s.dilation[a] < 1)
+      return wrong("strides and dilation must be positive");
+    if (s.spatial[a] < 1 || s.window[a] < 1 || s.positions[a] < 1)
+      return wrong("arrays must not be empty");
+  }
+  if (s.batch < 1 || s.fan_in < 1 || s.fan_out < 1)
+    return wrong("arrays must not be empty");
+  return ffi::Error::Success();
+}
+
+template <typename Run>
+ffi::Error with_team(ffi::ThreadPool& pool, const Run& run) {
+  const i64 threads = std::clamp<i64>(pool.num_threads(), 1, 1 << 10);
+  Team team(static_cast<int>(threads),
+            [&](std::function<void()> work) { pool.Schedule(std::move(work)); });
+  try {
+    run(team);
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      "jaxnets native convolution: out of memory");
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, Result y,
+                   Numbers strides, Numbers lo, Numbers dilation, std::int64_t groups,
+                   std::string_view isa) {
+  Sizes s;
+  auto error = read(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, lo,
+                    dilation, groups, s);
+  if (error.failure()) return error;
+  return with_team(pool, [&](Team& team) {
+    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), kernels_named(isa),
+            team);
+  });
+}
+
+ffi::Error InputGrad(ffi::ThreadPool pool, Array g, Array kernel, Result dx,
+                     Numbers strides, Numbers lo, Numbers dilation, std::int64_t groups,
+                     std::string_view isa) {
+  Sizes s;
+  auto error = read(dx->dimensions(), kernel.dimensions(), g.dimensions(), strides, lo,
+                    dilation, groups, s);
+  if (error.failure()) return error;
+  return with_team(pool, [&](Team& team) {
+    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(),
+               kernels_named(isa), team);
+  });
+}
+
+ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk, Numbers strides,
+                      Numbers lo, Numbers dilation, std::int64_t groups,
+                      std::string_view isa) {
+  Sizes s;
+  auto error = read(x.dimensions(), dk->dimensions(), g.dimensions(), strides, lo,
+                    dilation, groups, s);
+  if (error.failure()) return error;
+  return with_team(pool, [&](Team& team) {
+    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), kernels_named(isa),
+                team);
+  });
+}
+
+auto Signature() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Ret<ffi::Buffer<ffi::F32>>()
+      .Attr<Numbers>("strides")
+      .Attr<Numbers>("lo")
+      .Attr<Numbers>("dilation")
+      .Attr<std::int64_t>("groups")
+      .Attr<std::string_view>("instructions");
+}
+
+}  // namespace
+}  // namespace jaxnets
+
+#pragma GCC visibility push(default)
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxnets_conv_forward, jaxnets::Forward,
+                              jaxnets::Signature());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxnets_conv_input_grad, jaxnets::InputGrad,
+                              jaxnets::Signature());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxnets_conv_kernel_grad, jaxnets::KernelGrad,
+                              jaxnets::Signature());
+
+extern "C" const char* jaxnets_instructions() { return jaxnets::best_kernels().name; }
+
+#pragma GCC visibility pop

@@ -1,0 +1,195 @@
+// Which cells meet which taps, along one axis and in a box of results.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels.h"
+
+namespace jaxnets {
+
+inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+
+// Result q of `count` meets cell q * step + first + t * stride by tap t, that is by row
+// kernel_first + t * kernel_step of the kernel, and lies at out_first + q * out_step.
+// Cells outside [0, size) are zero. `stride` is positive.
+struct Axis {
+  i64 size, count, step;
+  i64 taps, first, stride;
+  i64 kernel_first = 0, kernel_step = 1;
+  i64 out_first = 0, out_step = 1;
+
+  i64 reach() const { return stride * (taps - 1) + 1; }
+  i64 cells(i64 results) const { return (results - 1) * step + reach(); }
+};
+
+// Numbers from `from` up to `to`, none if they are equal.
+struct Range {
+  i64 from, to;
+  i64 count() const { return to - from; }
+};
+
+// The taps by which result q meets cells inside the image.
+inline Range taps_inside(const Axis& axis, i64 q) {
+  const i64 cell = q * axis.step + axis.first;
+  const i64 from = std::clamp<i64>(ceil_div(std::max<i64>(-cell, 0), axis.stride), 0, axis.taps);
+  const i64 beyond = cell < axis.size ? ceil_div(axis.size - cell, axis.stride) : 0;
+  return {from, std::clamp<i64>(beyond, from, axis.taps)};
+}
+
+// Those of `results` that meet a cell inside the image by one tap.
+inline Range results_inside(const Axis& axis, i64 tap, Range results) {
+  const i64 first = axis.first + tap * axis.stride;
+  const i64 from = ceil_div(std::max<i64>(-first, 0), axis.step);
+  const i64 to = first < axis.size ? (axis.size - 1 - first) / axis.step + 1 : 0;
+  const i64 begin = std::clamp(from, results.from, results.to);
+  return {begin, std::clamp(to, begin, results.to)};
+}
+
+// The results of [0, count) whose taps all meet cells inside the image.
+inline Range all_inside(const Axis& axis) {
+  const i64 from = ceil_div(std::max<i64>(-axis.first, 0), axis.step);
+  const i64 room = axis.size - axis.reach() - axis.first;
+  const i64 to = room < 0 ? 0 : room / axis.step + 1;
+  const i64 begin = std::min(from, axis.count);
+  return {begin, std::clamp<i64>(to, begin, axis.count)};
+}
+
+// Sizes of a convolution in channel-last form: x (batch, spatial, groups * fan_in),
+// kernel (window, fan_in, groups * fan_out), y (batch, positions, groups * fan_out).
+struct Sizes {
+  i64 batch, groups, fan_in, fan_out;
+  i64 spatial[3], window[3], positions[3];
+  i64 strides[3], lo[3], dilation[3];
+
+  i64 taps() const { return window[0] * window[1] * window[2]; }
+  i64 channels() const { return groups * fan_in; }
+  i64 out() const { return groups * fan_out; }
+};
+
+inline Axis forward_axis(const Sizes& s, int a) {
+  return {s.spatial[a], s.positions[a], s.strides[a],
+          s.window[a],  -s.lo[a],       s.dilation[a]};
+}
+
+// The cells of x at `phase`, `phase` + stride, ... as results of a convolution of g of
+// step 1. Its taps are those that the phase meets, turned over; there may be none.
+inline Axis backward_axis(const Sizes& s, int a, i64 phase) {
+  const i64 stride = s.strides[a], dilation = s.dilation[a];
+  Axis axis{s.positions[a], ceil_div(s.spatial[a] - phase, stride), 1, 0, 0, 1};
+  axis.out_first = phase;
+  axis.out_step = stride;
+  i64 last = -1, between = 0;
+  for (i64 t = 0; t < s.window[a]; ++t) {
+    const i64 from = phase + s.lo[a] - t * dilation;
+    if (((from % stride) + stride) % stride != 0) continue;
+    if (axis.taps == 1) between = t - last;
+    last = t;
+    axis.first = from >= 0 ? from / stride : -(-from / stride);
+    ++axis.taps;
+  }
+  axis.kernel_first = last;
+  axis.kernel_step = -between;
+  if (between > 0) axis.stride = between * dilation / stride;
+  return axis;
+}
+
+// A part of the results of one image, `from` to `to` along every axis.
+struct Box {
+  i64 image;
+  i64 from[3], to[3];
+  i64 count(int a) const { return to[a] - from[a]; }
+};
+
+// The boxes that a convolution's results are cut into.
+class Boxes {
+ public:
+  // Boxes whose cells, `cell` floats each, fill about `room` floats, at least `least`
+  // of them if there are so many rows.
+  Boxes(const Axis* axes, i64 batch, i64 cell, i64 room, i64 least) : batch_(batch) {
+    for (int a = 0; a < 3; ++a) count_[a] = axes[a].count;
+    size_[0] = 1;
+    const i64 fixed = axes[0].cells(1) * cell;
+    size_[2] = fit(axes[2], fixed * axes[1].cells(1), room);
+    if (size_[2] < count_[2]) {
+      size_[2] = std::min(count_[2], std::max<i64>(size_[2], 24));
+      size_[1] = 1;
+    } else {
+      size_[1] = fit(axes[1], fixed * axes[2].cells(size_[2]), room);
+    }
+    even_out();
+    while (number() < least && size_[1] > 1) {
+      size_[1] = ceil_div(size_[1], 2);
+      even_out();
+    }
+    while (number() < least && size_[2] > 48) {
+      size_[2] = ceil_div(size_[2], 2);
+      even_out();
+    }
+  }
+
+  i64 number() const { return batch_ * steps_[0] * steps_[1] * steps_[2]; }
+
+  Box operator[](i64 i) const {
+    Box box;
+    for (int a = 2; a >= 0; --a) {
+      box.from[a] = i % steps_[a] * size_[a];
+      box.to[a] = std::min(box.from[a] + size_[a], count_[a]);
+      i /= steps_[a];
+    }
+    box.image = i;
+    return box;
+  }
+
+ private:
+  static i64 fit(const Axis& axis, i64 each, i64 room) {
+    const i64 cells = room / std::max<i64>(each, 1);
+    if (cells < axis.reach()) return 1;
+    return std::min(axis.count, (cells - axis.reach()) / axis.step + 1);
+  }
+
+  void even_out() {
+    for (int a = 0; a < 3; ++a) {
+      steps_[a] = ceil_div(count_[a], size_[a]);
+      size_[a] = ceil_div(count_[a], steps_[a]);
+      steps_[a] = ceil_div(count_[a], size_[a]);
+    }
+  }
+
+  i64 batch_, count_[3], size_[3], steps_[3];
+};
+
+// Cells that lie in memory: those of an array, or a copy with the zeros around it.
+struct Cells {
+  const float* data;
+  i64 step[3];  // floats between neighbours along every axis
+};
+
+// Offsets of the taps from the first cell of a window, the last axis innermost.
+inline std::vector<i64> tap_offsets(const Axis* axes, const Cells& cells) {
+  std::vector<i64> offsets;
+  for (i64 d = 0; d < axes[0].taps; ++d)
+    for (i64 h = 0; h < axes[1].taps; ++h)
+      for (i64 w = 0; w < axes[2].taps; ++w)
+        offsets.push_back(d * axes[0].stride * cells.step[0] +
+                          h * axes[1].stride * cells.step[1] +
+                          w * axes[2].stride * cells.step[2]);
+  return offsets;
+}
+
+// The number in the kernel's window of every tap, in the same order.
+inline std::vector<i64> tap_numbers(const Axis* axes, const i64* window) {
+  std::vector<i64> numbers;
+  for (i64 d = 0; d < axes[0].taps; ++d)
+    for (i64 h = 0; h < axes[1].taps; ++h)
+      for (i64 w = 0; w < axes[2].taps; ++w) {
+        const i64 at[3] = {d, h, w};
+        i64 number = 0;
+        for (int a = 0; a < 3; ++a)
+          number = number * window[a] + axes[a].kernel_first + at[a] * axes[a].kernel_step;
+        numbers.push_back(number);
+      }
+  return numbers;
+}
+
+}  // namespace jaxnets

@@ -1,0 +1,93 @@
+// The kernel gradient with the outputs of several groups in a vector.
+#include <cstring>
+
+#include "grad_problem.h"
+
+namespace jaxnets {
+namespace {
+
+class LanesOnly {
+ public:
+  LanesOnly(const GradProblem& problem, const Kernels& kernels, Team& team)
+      : p_(problem),
+        kernels_(kernels),
+        team_(team),
+        blocks_(ceil_div(problem.out(), kernels.lanes)),
+        panel_(problem.taps() * problem.fan_in * kernels.lanes) {}
+
+  void run() {
+    const i64 threads = team_.threads();
+    const i64 cell = std::max(p_.fan_in * kernels_.lanes, p_.groups * p_.fan_in);
+    const bool small = blocks_ * panel_ * threads <= kSums;
+    const i64 pieces = small || blocks_ < threads ? threads : 1;
+    const Boxes boxes(p_.axes, p_.batch, cell, kGradBoxFloats, pieces);
+    const i64 parts = std::min(pieces, boxes.number());
+    const i64 shares = std::min(blocks_, ceil_div(2 * threads, parts));
+    Floats sums(parts * blocks_ * panel_);
+    team_.run(parts * shares, [&](i64 task) {
+      const i64 share = task % shares, part = task / shares;
+      const i64 first = blocks_ * share / shares, last = blocks_ * (share + 1) / shares;
+      float* dk = sums.data() + part * blocks_ * panel_;
+      std::memset(dk + first * panel_, 0, (last - first) * panel_ * sizeof(float));
+      for (i64 i = boxes.number() * part / parts; i < boxes.number() * (part + 1) / parts;
+           ++i)
+        for (i64 block = first; block < last; ++block)
+          box(boxes[i], block, dk + block * panel_);
+    });
+    const i64 rows = p_.taps() * p_.fan_in;
+    for (i64 o = 0; o < p_.out(); ++o) {
+      const float* from = sums.data() + o / kernels_.lanes * panel_ + o % kernels_.lanes;
+      for (i64 row = 0; row < rows; ++row) {
+        float sum = 0.0f;
+        for (i64 part = 0; part < parts; ++part)
+          sum += from[part * blocks_ * panel_ + row * kernels_.lanes];
+        p_.dk[row * p_.out() + o] = sum;
+      }
+    }
+  }
+
+ private:
+  void box(const Box& box, i64 block, float* dk) const {
+    thread_local Floats room, rest;
+    const i64 wide = kernels_.lanes, channel = block * wide;
+    const Lanes lanes(block, wide, p_.fan_in, p_.fan_out, p_.out());
+    const Cells cells = spread_out(kernels_, p_.x, p_.batch, box.image,
+                                   Reach(p_.axes, box), lanes, p_.fan_in, room);
+    const std::vector<i64> offsets = tap_offsets(p_.axes, cells);
+    Pairs pairs{nullptr,
+                p_.axes[2].step * cells.step[2],
+                p_.axes[1].step * cells.step[1],
+                p_.cotangent(box, channel),
+                p_.g.channels,
+                p_.row(),
+                box.count(1),
+                box.count(2)};
+    if (p_.out() - channel < wide) {
+      float* copy = rest.resize(box.count(1) * box.count(2) * wide);
+      copy_cotangent(p_, box, channel, p_.out() - channel, wide, copy);
+      pairs.g = copy, pairs.g_step = wide, pairs.g_row = box.count(2) * wide;
+    }
+    // A row of the window is one run where its vectors are evenly apart.
+    const bool even = p_.axes[2].stride == 1 || p_.fan_in == 1;
+    const i64 taps = even ? p_.axes[2].taps : 1;
+    const i64 apart = p_.fan_in == 1 ? p_.axes[2].stride * wide : wide;
+    for (i64 tap = 0; tap < p_.taps(); tap += taps) {
+      pairs.x = cells.data + offsets[tap];
+      kernels_.lanes_only_grad(pairs, taps * p_.fan_in, apart,
+                               dk + tap * p_.fan_in * wide, wide);
+    }
+  }
+
+  const GradProblem& p_;
+  const Kernels& kernels_;
+  Team& team_;
+  i64 blocks_, panel_;
+};
+
+}  // namespace
+
+void grad_lanes(const GradProblem& problem, const Kernels& kernels, Team& team) {
+  LanesOnly(problem, kernels, team).run();
+}
+
+}  // namespace jaxnets

@@ -1,0 +1,72 @@
+// A sum over images and positions: the kernel gradient.
+//
+// Where the kernel is small, every thread sums over a part of the positions into a
+// kernel of its own, and these are added up in a fixed order; a large one is cut into
+// columns of outputs, which sum over all positions.
+#pragma once
+
+#include "cells.h"
+
+namespace jaxnets {
+
+constexpr i64 kGradBoxFloats = 1 << 16;  // of cells of x
+constexpr i64 kSums = 1 << 20;           // floats of all threads' own kernels
+
+struct GradProblem {
+  Axis axes[3];
+  Image x, g;
+  i64 batch, groups, fan_in, fan_out;
+  float* dk;
+
+  i64 out() const { return groups * fan_out; }
+  i64 taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
+  i64 kernel() const { return taps() * fan_in * out(); }
+
+  // The first cell of g of a box, from `channel` on.
+  const float* cotangent(const Box& box, i64 channel) const {
+    i64 cell = box.image;
+    for (int a = 0; a < 3; ++a) cell = cell * g.size[a] + box.from[a];
+    return g.data + cell * g.channels + channel;
+  }
+  // The rows of a box, of one plane, that meet rows of the image by row `tap` of the
+  // window, counted through its planes.
+  Range rows_inside(const Box& box, i64 tap) const {
+    const Range planes = taps_inside(axes[0], box.from[0]);
+    const i64 plane = tap / axes[1].taps;
+    if (plane < planes.from || plane >= planes.to) return {box.from[1], box.from[1]};
+    return results_inside(axes[1], tap % axes[1].taps, {box.from[1], box.to[1]});
+  }
+  i64 row() const { return g.size[2] * g.channels; }
+};
+
+// `width` channels of g of a box, with zeros up to `room_width`.
+inline void copy_cotangent(const GradProblem& p, const Box& box, i64 channel, i64 width,
+                    i64 room_width, float* to) {
+  const float* from = p.cotangent(box, channel);
+  for (i64 h = 0; h < box.count(1); ++h)
+    for (i64 w = 0; w < box.count(2); ++w, to += room_width) {
+      std::memcpy(to, from + h * p.row() + w * p.g.channels, width * sizeof(float));
+      std::memset(to + width, 0, (room_width - width) * sizeof(float));
+    }
+}
+
+// The sums of `parts` arrays of `count` floats, one behind the other, in a fixed order.
+inline void add_up(const float* sums, i64 parts, i64 count, float* result, Team& team) {
+  const i64 chunks = std::min<i64>(4 * team.threads(), ceil_div(count, 4096));
+  team.run(chunks, [&](i64 chunk) {
+    const i64 end = count * (chunk + 1) / chunks;
+    for (i64 i = count * chunk / chunks; i < end; ++i) {
+      float sum = sums[i];
+      for (i64 part = 1; part < parts; ++part) sum += sums[part * count + i];
+      result[i] = sum;
+    }
+  });
+}
+
+// The same three ways to fill vectors as in problem.h.
+void grad_dense(const GradProblem& problem, const Kernels& kernels, Team& team);
+void grad_lanes(const GradProblem& problem, const Kernels& kernels, Team& team);
+void grad_depthwise(const GradProblem& problem, const Kernels& kernels, Team& team);
+bool suits_grad_depthwise(const GradProblem& problem, const Kernels& kernels);
+
+}  // namespace jaxnets

@@ -1,0 +1,71 @@
+// The inner loops of convolution, compiled once for each instruction set.
+//
+// Everything here is plain data and function pointers: a translation unit that is
+// compiled for AVX-512 must not share inline functions with the others, or the linker
+// may hand its version to a processor that lacks the instructions.
+#pragma once
+
+#include <cstdint>
+
+namespace jaxnets {
+
+using i64 = std::int64_t;
+
+// A row of results: `count` of them, the cells they begin at `x_step` floats apart.
+struct Row {
+  const float* x;
+  i64 x_step;
+  float* y;
+  i64 y_step;
+  i64 count;
+};
+
+// Cells that meet: `rows` rows of `count` cells of x and of g.
+struct Pairs {
+  const float* x;
+  i64 x_step, x_row;
+  const float* g;
+  i64 g_step, g_row;
+  i64 rows, count;
+};
+
+struct Kernels {
+  const char* name;
+  int lanes;     // floats in a vector
+  int vectors;   // vectors of output channels that a block of results may span
+
+  // y[p, o] (+)= sum over runs r and i < length of x[p, offsets[r] + i] w[r, i, o],
+  // for o < width, which `vectors` vectors hold. w has a row of `vectors` whole vectors
+  // for every (r, i).
+  void (*dense)(const Row& row, const i64* offsets, i64 runs, i64 length,
+                const float* w, int vectors, int width, bool add);
+
+  // y[p, lane] = sum over t < terms of x[p, offsets[t] + lane] w[weights[t] + lane] for
+  // lane < width, and so on for `blocks` whole vectors of lanes one behind the other.
+  // At most `pixels` results run side by side.
+  void (*lanes_only)(const Row& row, const i64* offsets, const i64* weights, i64 terms,
+                     const float* w, i64 blocks, i64 pixels, int width);
+
+  // dk[i, o] += sum over pairs of x[pair, i] g[pair, o], i < length, o < width; rows of
+  // dk are `dk_step` floats apart. All `vectors` vectors of g can be read.
+  void (*dense_grad)(const Pairs& pairs, i64 length, float* dk, i64 dk_step,
+                     int vectors, int width);
+
+  // dk[i, lane] += sum over pairs of x[pair, i * entry_step + lane] g[pair, lane]; rows
+  // of dk are `dk_step` floats apart.
+  void (*lanes_only_grad)(const Pairs& pairs, i64 length, i64 entry_step, float* dk,
+                          i64 dk_step);
+
+  // dst[cell, j, lane] = src[cell * step + index[j, lane]], or 0 where that is negative.
+  // All indices are below `span`; nothing is read at or beyond `end`.
+  void (*spread)(const float* src, i64 step, const float* end, i64 cells,
+                 const std::int32_t* index, i64 terms, i64 span, float* dst);
+};
+
+extern const Kernels kGeneric;
+#if defined(__x86_64__)
+extern const Kernels kAvx2;
+extern const Kernels kAvx512;
+#endif
+
+}  // namespace jaxnets

@@ -1,0 +1,86 @@
+// Tasks shared out among the threads of XLA's own pool.
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <new>
+
+#include "kernels.h"
+
+namespace jaxnets {
+
+class Team {
+ public:
+  using Schedule = std::function<void(std::function<void()>)>;
+
+  Team(int threads, Schedule schedule) : threads_(threads), schedule_(schedule) {}
+
+  int threads() const { return threads_; }
+
+  // Calls task(i) for every i < count. The caller works too and waits only for tasks
+  // that a thread has begun, so that a pool that is busy elsewhere delays nothing.
+  // Throws std::bad_alloc if a task did.
+  template <typename Task>
+  void run(i64 count, const Task& task) {
+    if (count <= 0) return;
+    struct Shared {
+      std::atomic<i64> next{0};
+      std::atomic<i64> left;
+      std::atomic<bool> failed{false};
+    };
+    auto shared = std::make_shared<Shared>();
+    shared->left = count;
+    // A helper that comes late finds no task left and does not touch `task`.
+    auto work = [shared, count, &task] {
+      for (i64 i; (i = shared->next.fetch_add(1)) < count;) {
+        try {
+          task(i);
+        } catch (const std::bad_alloc&) {
+          shared->failed = true;
+        }
+        if (shared->left.fetch_sub(1) == 1) shared->left.notify_all();
+      }
+    };
+    const i64 helpers = count < threads_ ? count - 1 : threads_ - 1;
+    for (i64 i = 0; i < helpers; ++i) schedule_(work);
+    work();
+    for (i64 left; (left = shared->left.load()) > 0;) shared->left.wait(left);
+    if (shared->failed) throw std::bad_alloc();
+  }
+
+ private:
+  int threads_;
+  Schedule schedule_;
+};
+
+// Floats on a cache line's border, not initialized.
+class Floats {
+ public:
+  explicit Floats(i64 count = 0) { resize(count); }
+  Floats(const Floats&) = delete;
+  Floats& operator=(const Floats&) = delete;
+  ~Floats() { std::free(data_); }
+
+  // Room for `count`; what was in it is lost when it grows.
+  float* resize(i64 count) {
+    if (count > room_) {
+      std::free(data_);
+      room_ = 0;
+      const std::size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
+      data_ = static_cast<float*>(std::aligned_alloc(64, bytes));
+      if (data_ == nullptr) throw std::bad_alloc();
+      room_ = count;
+    }
+    return data_;
+  }
+
+  float* data() const { return data_; }
+
+ private:
+  float* data_ = nullptr;
+  i64 room_ = 0;
+};
+
+}  // namespace jaxnets
