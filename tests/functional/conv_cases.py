@@ -22,7 +22,10 @@ class ConvCase(NamedTuple):
 
 
 class ConvProblem(NamedTuple):
-    """Arrays (float64) and spec of one convolution in canonical form, and g for y."""
+    """Arrays and spec of one convolution in canonical form, and g for y.
+
+    The arrays are drawn in float64; those of `single()` are float32.
+    """
 
     x: np.ndarray
     kernel: np.ndarray
@@ -51,12 +54,24 @@ class ConvProblem(NamedTuple):
             if algorithm.unsupported(self.facts) is None
         ]
 
+    @property
+    def terms(self) -> tuple[int, int, int]:
+        """Products that one entry of each part sums, at most."""
+        taps, pixels = np.prod(self.window), np.prod(self.g.shape[:-1])
+        return taps * self.facts.fan_in, taps * self.facts.fan_out, pixels
+
+    def single(self) -> "ConvProblem":
+        """The same with its arrays rounded to float32."""
+        arrays = (array.astype(np.float32) for array in self[:3])
+        return ConvProblem(*arrays, self.spec)
+
     def written_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The convolution and its two gradients, sum by sum."""
+        """The convolution and its two gradients, sum by sum in float64."""
         options = self.spec._asdict()
         del options["precision"]
-        y = oracles.conv(self.x, self.kernel, **options)
-        return y, *loop_gradients(self.x, self.kernel, self.g, self.spec)
+        x, kernel, g = (array.astype(np.float64) for array in self[:3])
+        y = oracles.conv(x, kernel, **options)
+        return y, *loop_gradients(x, kernel, g, self.spec)
 
 
 def make_problem(

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, gemm, shift, winograd
-from tests.functional.conv_algorithm_cases import lowered, parts_of, some_slow
+from tests.functional.conv_algorithm_cases import (
+    lowered,
+    parts_of,
+    skip_without_kernels,
+    some_slow,
+)
 from tests.functional.conv_cases import make_problem
 from tests.helpers import EPSILON
 
@@ -43,6 +48,7 @@ def strict_parts(problem):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_accuracy_is_the_stated_one(name, rng):
+    skip_without_kernels(name)
     problem = make_problem(rng, 2, (28, 28), (3, 3), 64, 64, padding=1)
     # The inputs exactly as the algorithm sees them: float32, and bfloat16 below.
     single = problem._replace(
@@ -61,6 +67,7 @@ def test_accuracy_is_the_stated_one(name, rng):
 
 @pytest.mark.parametrize("name", some_slow(("direct", "gemm", "winograd")))
 def test_halves_round_once(name, rng):
+    skip_without_kernels(name, "bfloat16")
     problem = make_problem(rng, 2, (9, 9), (3, 3), 16, 16, padding=1)
     arrays = {n: getattr(problem, n) for n in ("x", "kernel", "g")}
     halves = {
@@ -77,6 +84,7 @@ def test_halves_round_once(name, rng):
     "name", some_slow(("gemm", "fft"), [n for n in ALGORITHMS if n != "direct"])
 )
 def test_no_convolution_is_left_to_xla(name, rng):
+    skip_without_kernels(name)
     problem = make_problem(rng, 2, (10, 9), (3, 3), 2, 2, padding=1)
     text = lowered(name, problem, "float32").as_text()
     assert "stablehlo.convolution" not in text

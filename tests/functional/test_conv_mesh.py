@@ -8,7 +8,11 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxnets.functional import conv
-from tests.functional.conv_algorithm_cases import limit_blocks, some_slow
+from tests.functional.conv_algorithm_cases import (
+    limit_blocks,
+    skip_without_kernels,
+    some_slow,
+)
 from tests.helpers import assert_close
 
 # They state 1e-5 in the 2-norm; single entries are up to 4 times as far off.
@@ -19,6 +23,7 @@ BLOCK_TOLERANCE = {"winograd": 4e-5, "fft": 1e-5, "overlap_add": 1e-5}
 @pytest.mark.parametrize("name", some_slow(("gemm", "shift")))
 def test_shard_map_sums_the_kernel_gradient(name, limit, rng, monkeypatch):
     """Also where a device goes through its share in blocks."""
+    skip_without_kernels(name)
     limit_blocks(monkeypatch, limit)
     x = rng.normal(size=(8, 12, 9, 2)).astype(np.float32)
     k = rng.normal(size=(3, 3, 2, 2)).astype(np.float32)
@@ -42,6 +47,7 @@ def test_shard_map_sums_the_kernel_gradient(name, limit, rng, monkeypatch):
 @pytest.mark.parametrize("cut", ["batch", "features"])
 @pytest.mark.parametrize("name", some_slow(()))
 def test_derivatives_on_a_mesh_in_blocks(name, cut, axis_type, rng, monkeypatch):
+    skip_without_kernels(name)
     limit_blocks(monkeypatch, 4096)
     x, k = draw_for_mesh(rng)
 
@@ -61,6 +67,7 @@ def test_derivatives_on_a_mesh_in_blocks(name, cut, axis_type, rng, monkeypatch)
 @pytest.mark.parametrize("name", some_slow(("gemm",)))
 def test_an_explicit_mesh_shares_the_work_out(name, cut, rng, monkeypatch):
     """No device collects the whole batch, to do what all the others do."""
+    skip_without_kernels(name)
     limit_blocks(monkeypatch, 4096)
     text, spread = compile_on_mesh(name, cut, AxisType.Explicit, rng)
     assert spread == (

@@ -17,9 +17,9 @@ from jaxnets.functional import (
     explain_conv,
 )
 from jaxnets.functional._conv_explain import conv_facts
-from jaxnets.functional._conv_rule import ROUNDING_MORE, choose
+from jaxnets.functional._conv_rule import ROUNDING_MORE, Target, choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
-from tests.functional.conv_algorithm_cases import some_slow
+from tests.functional.conv_algorithm_cases import skip_without_kernels, some_slow
 from tests.functional.conv_cases import conv_cases
 from tests.functional.conv_plan_cases import LAYERS, LONG, SMALL
 
@@ -143,12 +143,16 @@ MIXED = (
     ("gemm", "direct", "gemm"),
     ("shift", "winograd", "direct"),
     ("winograd", "fft", "overlap_add"),
+    ("native", "direct", "native"),
+    ("shift", "native", "gemm"),
 )
 
 
 @pytest.mark.parametrize("names", MIXED)
 def test_each_part_runs_its_own_algorithm(names, rng):
     """XLA's convolution is left exactly where `direct` is named."""
+    for name in names:
+        skip_without_kernels(name)
     x, k = (rng.normal(size=shape).astype(np.float32) for shape in SMALL)
     plan = ConvPlan(*names)
     runs = {
@@ -166,6 +170,7 @@ def test_each_part_runs_its_own_algorithm(names, rng):
         text = jax.jit(run).lower(*arrays).as_text()
         assert ("stablehlo.convolution" in text) == (name == "direct"), part
         assert ("stablehlo.fft" in text) == (name in ("fft", "overlap_add")), part
+        assert (f"@jaxnets_conv_{part}" in text) == (name == "native"), part
     text = jax.jit(jax.grad(lambda *a: loss(*a, algorithm=plan), (0, 1)))
     text = text.lower(x, k).as_text()
     assert text.count("stablehlo.convolution") == names.count("direct")
@@ -187,9 +192,13 @@ def test_a_mixed_plan_calls_what_it_names(names, ran, rng):
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
 @pytest.mark.parametrize(
     "name",
-    some_slow(("direct", "gemm"), ["direct", "gemm", "shift", "winograd", "fft"]),
+    some_slow(
+        ("direct", "native", "gemm"),
+        ["direct", "native", "gemm", "shift", "winograd", "fft"],
+    ),
 )
 def test_vmap_keeps_an_explicit_algorithm(name, axes, ran, rng):
+    skip_without_kernels(name)
     x = rng.normal(size=SMALL[0] if axes[0] is None else (3, *SMALL[0]))
     k = rng.normal(size=SMALL[1] if axes[1] is None else (3, *SMALL[1]))
     arrays = (x.astype(np.float32), k.astype(np.float32))
@@ -207,7 +216,8 @@ def test_vmap_keeps_an_explicit_algorithm(name, axes, ran, rng):
 
 def test_a_plan_for_another_convolution_is_refused(rng):
     x, k = jnp.zeros(SMALL[0]), jnp.zeros(SMALL[1])
-    plan = conv_plan(*SMALL)
+    # Of algorithms that take every one of these without the facts.
+    plan = ConvPlan("gemm", "direct", "shift", conv_plan(*SMALL).facts)
     assert conv(x, k, algorithm=plan).shape == (2, 8, 8, 6)
     assert conv(x[:, None], k, algorithm=plan).shape == (2, 1, 8, 8, 6)
     assert conv(x, k, algorithm=plan, precision="high").shape == (2, 8, 8, 6)

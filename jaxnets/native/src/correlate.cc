@@ -38,8 +38,9 @@ void solve(Problem p, const Kernels& kernels, Team& team) {
 
 }  // namespace
 
-void forward(const Sizes& s, const float* x, const float* kernel, float* y,
+void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
              const Kernels& kernels, Team& team) {
+  const Sizes s = simplest(sizes);
   Problem p{};
   for (int a = 0; a < 3; ++a) p.axes[a] = forward_axis(s, a);
   p.x = {x, s.spatial, s.channels()};
@@ -50,8 +51,9 @@ void forward(const Sizes& s, const float* x, const float* kernel, float* y,
   solve(p, kernels, team);
 }
 
-void input_grad(const Sizes& s, const float* g, const float* kernel, float* dx,
+void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
                 const Kernels& kernels, Team& team) {
+  const Sizes s = simplest(sizes);
   bool met = true;
   for (int a = 0; a < 3; ++a)
     for (i64 phase = 0; phase < s.strides[a]; ++phase)

@@ -9,7 +9,7 @@
 namespace jaxnets {
 namespace {
 
-constexpr i64 kPanelFloats = 1 << 15;  // of weights that every row of a box reads
+constexpr i64 kPanelFloats = 1 << 16;  // of weights that every row of a box reads
 
 class Dense {
  public:

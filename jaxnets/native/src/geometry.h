@@ -67,6 +67,18 @@ struct Sizes {
   i64 out() const { return groups * fan_out; }
 };
 
+// The same convolution with as few cells to a window as can be: where the one window is
+// the whole image, all its cells are channels of one cell.
+inline Sizes simplest(Sizes s) {
+  for (int a = 0; a < 3; ++a)
+    if (s.groups != 1 || s.window[a] != s.spatial[a] || s.lo[a] != 0 ||
+        s.positions[a] != 1 || (s.dilation[a] != 1 && s.window[a] != 1))
+      return s;
+  s.fan_in *= s.taps();
+  for (int a = 0; a < 3; ++a) s.spatial[a] = s.window[a] = s.strides[a] = 1;
+  return s;
+}
+
 inline Axis forward_axis(const Sizes& s, int a) {
   return {s.spatial[a], s.positions[a], s.strides[a],
           s.window[a],  -s.lo[a],       s.dilation[a]};

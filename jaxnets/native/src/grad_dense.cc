@@ -18,8 +18,7 @@ class Dense {
 
   void run() {
     const i64 threads = team_.threads();
-    const bool small = p_.kernel() * threads <= kSums;
-    const i64 pieces = small || p_.groups * columns_ < threads ? threads : 1;
+    const i64 pieces = p_.parts(p_.kernel(), p_.groups * columns_, threads);
     const Boxes boxes(p_.axes, p_.batch, p_.fan_in, kGradBoxFloats, pieces);
     const i64 parts = std::min(pieces, boxes.number());
     const i64 shares = std::min(columns_, ceil_div(2 * threads, parts * p_.groups));

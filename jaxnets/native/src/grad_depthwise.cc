@@ -13,8 +13,7 @@ class DepthwiseGrad {
 
   void run() {
     const i64 threads = team_.threads();
-    const i64 pieces =
-        p_.kernel() * threads <= kSums || blocks_ < threads ? threads : 1;
+    const i64 pieces = p_.parts(p_.kernel(), blocks_, threads);
     const Boxes boxes(p_.axes, p_.batch, p_.groups, kGradBoxFloats, pieces);
     const i64 parts = std::min(pieces, boxes.number());
     const i64 shares = std::min(blocks_, ceil_div(2 * threads, parts));

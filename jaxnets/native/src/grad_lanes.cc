@@ -18,8 +18,7 @@ class LanesOnly {
   void run() {
     const i64 threads = team_.threads();
     const i64 cell = std::max(p_.fan_in * kernels_.lanes, p_.groups * p_.fan_in);
-    const bool small = blocks_ * panel_ * threads <= kSums;
-    const i64 pieces = small || blocks_ < threads ? threads : 1;
+    const i64 pieces = p_.parts(blocks_ * panel_, blocks_, threads);
     const Boxes boxes(p_.axes, p_.batch, cell, kGradBoxFloats, pieces);
     const i64 parts = std::min(pieces, boxes.number());
     const i64 shares = std::min(blocks_, ceil_div(2 * threads, parts));

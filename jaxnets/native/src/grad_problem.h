@@ -22,6 +22,14 @@ struct GradProblem {
   i64 taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
   i64 kernel() const { return taps() * fan_in * out(); }
 
+  // Into how many parts the positions are cut, each with a kernel of its own: several a
+  // thread, lest one wait for another, but one in all for a large kernel that has as
+  // many `columns` as there are threads.
+  i64 parts(i64 kernel, i64 columns, i64 threads) const {
+    const i64 most = kSums / kernel;
+    return most >= threads ? std::min(4 * threads, most) : columns < threads ? threads : 1;
+  }
+
   // The first cell of g of a box, from `channel` on.
   const float* cotangent(const Box& box, i64 channel) const {
     i64 cell = box.image;

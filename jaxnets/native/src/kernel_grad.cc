@@ -16,8 +16,9 @@ bool flat(const Sizes& s) {
 
 }  // namespace
 
-void kernel_grad(const Sizes& s, const float* x, const float* g, float* dk,
+void kernel_grad(const Sizes& sizes, const float* x, const float* g, float* dk,
                  const Kernels& kernels, Team& team) {
+  const Sizes s = simplest(sizes);
   GradProblem p{};
   for (int a = 0; a < 3; ++a) p.axes[a] = forward_axis(s, a);
   p.x = {x, s.spatial, s.channels()};
