@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 RUN_DIR ?= runs/demo
 WORKERS ?= 2
@@ -11,13 +12,18 @@ WORKERS ?= 2
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY)  ## make .venv with the locked tools and the package itself
+setup: $(READY)  ## make .venv with the locked tools, the package itself and its kernels
 
-$(READY): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxnets needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	JAXNETS_NATIVE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Apart from the packages, so that an edit of the kernels installs nothing anew.
+$(READY): $(INSTALLED) jaxnets/native/build.py $(wildcard jaxnets/native/src/*)
+	$(BIN)/python -m jaxnets.native --if-possible
 	@touch $@
 
 demo: $(READY)  ## train, test, save and plot the convnet on digits, without a network
@@ -63,3 +69,4 @@ lock:  ## resolve requirements.lock anew (needs uv)
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) site runs benchmarks/results .pytest_cache .ruff_cache .hypothesis
+	rm -f jaxnets/native/*.so jaxnets/native/*.new

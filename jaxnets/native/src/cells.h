@@ -42,7 +42,8 @@ template <typename Visit>
 void for_rows(const Image& image, i64 number, const Reach& reach, const Visit& visit) {
   const float* base = image.data + number * image.floats();
   const i64 before = std::clamp<i64>(-reach.from[2], 0, reach.count[2]);
-  const i64 after = std::clamp<i64>(image.size[2] - reach.from[2], before, reach.count[2]);
+  const i64 after =
+      std::clamp<i64>(image.size[2] - reach.from[2], before, reach.count[2]);
   i64 to = 0;
   for (i64 d = 0; d < reach.count[0]; ++d) {
     const i64 at_d = reach.from[0] + d;
@@ -85,7 +86,8 @@ inline Cells gather(const Image& image, i64 number, const Reach& reach, i64 chan
                     width * sizeof(float));
     }
   });
-  return {copy, {reach.count[1] * reach.count[2] * width, reach.count[2] * width, width}};
+  return {copy,
+          {reach.count[1] * reach.count[2] * width, reach.count[2] * width, width}};
 }
 
 // What the lanes of one vector of outputs read: channel index[j, lane] of the input
@@ -107,8 +109,8 @@ struct Lanes {
 };
 
 // All cells of `reach` as vectors, fan_in of them a cell, as `lanes` says.
-inline Cells spread_out(const Kernels& kernels, const Image& image, i64 batch, i64 number,
-                        const Reach& reach, const Lanes& lanes, i64 fan_in,
+inline Cells spread_out(const Kernels& kernels, const Image& image, i64 batch,
+                        i64 number, const Reach& reach, const Lanes& lanes, i64 fan_in,
                         Floats& room) {
   const i64 width = fan_in * kernels.lanes;
   float* copy = room.resize(reach.cells() * width);
@@ -122,7 +124,8 @@ inline Cells spread_out(const Kernels& kernels, const Image& image, i64 batch, i
                      fan_in, lanes.span, target);
     }
   });
-  return {copy, {reach.count[1] * reach.count[2] * width, reach.count[2] * width, width}};
+  return {copy,
+          {reach.count[1] * reach.count[2] * width, reach.count[2] * width, width}};
 }
 
 }  // namespace jaxnets

@@ -18,6 +18,11 @@ bool is_flat(const Problem& p) {
   return true;
 }
 
+bool large(i64 batch, const i64* size, i64 channels) {
+  const i64 cells = batch * size[0] * size[1] * size[2];
+  return cells * channels * static_cast<i64>(sizeof(float)) >= kStreamBytes;
+}
+
 void solve(Problem p, const Kernels& kernels, Team& team) {
   i64 flat[3] = {1, 1, 0};
   if (is_flat(p)) {
@@ -48,6 +53,7 @@ void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
   p.window = s.window;
   p.weights = {kernel, s.fan_in * s.out(), s.out(), 1, s.fan_out};
   p.y = y, p.size = s.positions;
+  p.stream = large(s.batch, s.positions, s.out());
   solve(p, kernels, team);
 }
 
@@ -59,8 +65,9 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
     for (i64 phase = 0; phase < s.strides[a]; ++phase)
       met = met && (phase >= s.spatial[a] || backward_axis(s, a, phase).taps > 0);
   if (!met)
-    std::memset(dx, 0, s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2] *
-                           s.channels() * sizeof(float));
+    std::memset(dx, 0,
+                s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2] * s.channels() *
+                    sizeof(float));
   std::vector<Problem> depthwise;
   const i64 phases = s.strides[0] * s.strides[1] * s.strides[2];
   for (i64 phase = 0; phase < phases; ++phase) {
@@ -81,6 +88,7 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
     p.window = s.window;
     p.weights = {kernel, s.fan_in * s.out(), 1, s.out(), s.fan_out};
     p.y = dx, p.size = s.spatial;
+    p.stream = large(s.batch, s.spatial, s.channels());
     if (suits_depthwise(p, kernels)) {
       depthwise.push_back(p);
     } else {

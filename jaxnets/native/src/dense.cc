@@ -84,6 +84,9 @@ class Dense {
         to[c * width + o] = from[o * p_.weights.of_out + c * p_.weights.of_in];
   }
 
+  // Results of longer sums are read again, and wait for products anyway.
+  bool stream() const { return p_.stream && parts_ == 1 && p_.taps() == 1; }
+
   void box(const Box& box, i64 group, i64 first, i64 last) const {
     thread_local Floats room;
     const Cells cells = gather(p_.x, box.image, Reach(p_.axes, box), group * p_.fan_in,
@@ -106,14 +109,19 @@ class Dense {
                              (d - box.from[0]) * p_.axes[0].step * cells.step[0] +
                              (h - box.from[1]) * p_.axes[1].step * cells.step[1];
             float* y = p_.row(box, d, h) + group * p_.fan_out + first_of(column);
-            const Row row{x, p_.axes[2].step * cells.step[2], y,
-                          p_.axes[2].out_step * p_.out(), box.count(2)};
+            const Row row{x,
+                          p_.axes[2].step * cells.step[2],
+                          y,
+                          p_.axes[2].out_step * p_.out(),
+                          box.count(2),
+                          stream()};
             this->row(row, taps_inside(p_.axes[0], d), taps_inside(p_.axes[1], h),
                       offsets, joined, length, w, column, begin > 0);
           }
         w += p_.taps() * length * vectors_ * kernels_.lanes;
       }
     }
+    if (stream()) kernels_.end_stream();
   }
 
   // A row of results, by those rows of the window that meet the image.

@@ -73,24 +73,31 @@ class Depthwise {
     }
   }
 
-  void box(const Problem& p, const float* w, const Box& box, i64 first, i64 last) const {
+  void box(const Problem& p, const float* w, const Box& box, i64 first,
+           i64 last) const {
     Cut cut;
     for (i64 d = box.from[0]; d < box.to[0]; ++d) cut_plane(p, box, d, cut);
     // Results whose inputs are in the cache while all channels pass by.
     const i64 column = p.axes[0].taps * p.axes[1].taps * p.groups;
-    const i64 pixels = (kCachedFloats / column - p.axes[2].reach()) / p.axes[2].step + 1;
+    const i64 pixels =
+        (kCachedFloats / column - p.axes[2].reach()) / p.axes[2].step + 1;
     const i64 together = pixels >= 2 ? last - first : 1;
     for (i64 block = first; block < last; block += together) {
       const i64 channel = block * kernels_.lanes;
       for (const Strip& strip : cut.strips) {
-        const Row row{p.x.data + strip.x + channel, strip.x_step,
-                      p.y + strip.y + channel, strip.y_step, strip.count};
+        const Row row{p.x.data + strip.x + channel,
+                      strip.x_step,
+                      p.y + strip.y + channel,
+                      strip.y_step,
+                      strip.count,
+                      p.stream};
         kernels_.lanes_only(row, cut.offsets.data() + strip.first_term,
                             cut.weights.data() + strip.first_term, strip.terms,
                             w + channel, together, together > 1 ? pixels : kAllPixels,
                             kernels_.lanes);
       }
     }
+    if (p.stream) kernels_.end_stream();
   }
 
   void cut_plane(const Problem& p, const Box& box, i64 d, Cut& cut) const {
@@ -99,7 +106,8 @@ class Depthwise {
     const auto sides = [&](i64 h, i64 height) {
       for (i64 w = box.from[2]; w < columns.from; ++w)
         add(p, box, {d, h, w}, 1, height, cut);
-      for (i64 w = columns.to; w < box.to[2]; ++w) add(p, box, {d, h, w}, 1, height, cut);
+      for (i64 w = columns.to; w < box.to[2]; ++w)
+        add(p, box, {d, h, w}, 1, height, cut);
     };
     for (i64 h = box.from[1]; h < box.to[1]; ++h) {
       if (columns.count() > 0)
@@ -123,7 +131,8 @@ class Depthwise {
     for (int a = 0; a < 3; ++a) {
       taps[a] = taps_inside(p.axes[a], at[a]);
       const Axis& along = p.axes[a];
-      x = x * along.size + at[a] * along.step + along.first + taps[a].from * along.stride;
+      x = x * along.size + at[a] * along.step + along.first +
+          taps[a].from * along.stride;
       y = y * p.size[a] + along.out_first + at[a] * along.out_step;
     }
     if (axis == 1) x_unit *= p.axes[2].size, y_unit *= p.size[2];
@@ -139,7 +148,8 @@ class Depthwise {
         for (i64 k = taps[2].from; k < taps[2].to; ++k) {
           const i64 tap = (i * p.axes[1].taps + j) * p.axes[2].taps + k;
           const i64 plane = (i - taps[0].from) * p.axes[0].stride;
-          const i64 row = plane * p.axes[1].size + (j - taps[1].from) * p.axes[1].stride;
+          const i64 row =
+              plane * p.axes[1].size + (j - taps[1].from) * p.axes[1].stride;
           const i64 cell = row * p.axes[2].size + (k - taps[2].from) * p.axes[2].stride;
           cut.offsets.push_back(cell * p.x.channels);
           cut.weights.push_back(tap * p.out());

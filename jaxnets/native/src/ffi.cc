@@ -67,8 +67,8 @@ ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
   return ffi::Error::Success();
 }
 
-// Large results lie in fresh memory, each of whose pages costs as much as computing what
-// is in it; asked for, Linux gives pages of 2 MiB. NumPy asks likewise.
+// Large results lie in fresh memory, each of whose pages costs as much as computing
+// what is in it; asked for, Linux gives pages of 2 MiB. NumPy asks likewise.
 void want_large_pages(const ffi::Buffer<ffi::F32>& result) {
 #if defined(__linux__)
   constexpr std::uintptr_t kPage = 2 << 20;
@@ -123,9 +123,9 @@ ffi::Error InputGrad(ffi::ThreadPool pool, Array g, Array kernel, Result dx,
   });
 }
 
-ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk, Numbers strides,
-                      Numbers lo, Numbers dilation, std::int64_t groups,
-                      std::string_view isa) {
+ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk,
+                      Numbers strides, Numbers lo, Numbers dilation,
+                      std::int64_t groups, std::string_view isa) {
   Sizes s;
   auto error = read(x.dimensions(), dk->dimensions(), g.dimensions(), strides, lo,
                     dilation, groups, s);

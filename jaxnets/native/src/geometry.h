@@ -32,7 +32,8 @@ struct Range {
 // The taps by which result q meets cells inside the image.
 inline Range taps_inside(const Axis& axis, i64 q) {
   const i64 cell = q * axis.step + axis.first;
-  const i64 from = std::clamp<i64>(ceil_div(std::max<i64>(-cell, 0), axis.stride), 0, axis.taps);
+  const i64 from =
+      std::clamp<i64>(ceil_div(std::max<i64>(-cell, 0), axis.stride), 0, axis.taps);
   const i64 beyond = cell < axis.size ? ceil_div(axis.size - cell, axis.stride) : 0;
   return {from, std::clamp<i64>(beyond, from, axis.taps)};
 }
@@ -198,7 +199,8 @@ inline std::vector<i64> tap_numbers(const Axis* axes, const i64* window) {
         const i64 at[3] = {d, h, w};
         i64 number = 0;
         for (int a = 0; a < 3; ++a)
-          number = number * window[a] + axes[a].kernel_first + at[a] * axes[a].kernel_step;
+          number =
+              number * window[a] + axes[a].kernel_first + at[a] * axes[a].kernel_step;
         numbers.push_back(number);
       }
   return numbers;

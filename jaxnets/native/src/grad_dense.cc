@@ -27,11 +27,12 @@ class Dense {
     team_.run(parts * p_.groups * shares, [&](i64 task) {
       const i64 share = task % shares, group = task / shares % p_.groups;
       const i64 part = task / shares / p_.groups;
-      const i64 first = columns_ * share / shares, last = columns_ * (share + 1) / shares;
+      const i64 first = columns_ * share / shares,
+                last = columns_ * (share + 1) / shares;
       float* dk = all + part * p_.kernel() + group * p_.fan_out;
       clear(dk, first, last);
-      for (i64 i = boxes.number() * part / parts; i < boxes.number() * (part + 1) / parts;
-           ++i)
+      for (i64 i = boxes.number() * part / parts;
+           i < boxes.number() * (part + 1) / parts; ++i)
         box(boxes[i], group, first, last, dk);
     });
     if (parts > 1) add_up(all, parts, p_.kernel(), p_.dk, team_);
@@ -79,9 +80,9 @@ class Dense {
         here.x = cells.data + offsets[tap] + skipped * pairs.x_row;
         here.g += skipped * pairs.g_row;
         here.rows = rows.count();
-        kernels_.dense_grad(here, taps * p_.fan_in,
-                            dk + tap * p_.fan_in * p_.out() + column * width(), p_.out(),
-                            static_cast<int>(vectors_), static_cast<int>(used(column)));
+        kernels_.dense_grad(
+            here, taps * p_.fan_in, dk + tap * p_.fan_in * p_.out() + column * width(),
+            p_.out(), static_cast<int>(vectors_), static_cast<int>(used(column)));
       }
     }
   }

@@ -9,7 +9,10 @@ namespace {
 class DepthwiseGrad {
  public:
   DepthwiseGrad(const GradProblem& problem, const Kernels& kernels, Team& team)
-      : p_(problem), kernels_(kernels), team_(team), blocks_(p_.out() / kernels.lanes) {}
+      : p_(problem),
+        kernels_(kernels),
+        team_(team),
+        blocks_(p_.out() / kernels.lanes) {}
 
   void run() {
     const i64 threads = team_.threads();
@@ -58,11 +61,12 @@ class DepthwiseGrad {
     const i64 step = p_.x.channels, line = axes[2].size * step;
     const i64 d = box.from[0] * axes[0].step + axes[0].first +
                   row / axes[1].taps * axes[0].stride;
-    const i64 h = lines.from * axes[1].step + axes[1].first +
-                  row % axes[1].taps * axes[1].stride;
+    const i64 h =
+        lines.from * axes[1].step + axes[1].first + row % axes[1].taps * axes[1].stride;
     const i64 w =
         columns.from * axes[2].step + axes[2].first + taps.from * axes[2].stride;
-    const i64 cell = ((box.image * axes[0].size + d) * axes[1].size + h) * axes[2].size + w;
+    const i64 cell =
+        ((box.image * axes[0].size + d) * axes[1].size + h) * axes[2].size + w;
     Box first = box;
     first.from[1] = lines.from, first.from[2] = columns.from;
     const Pairs pairs{p_.x.data + cell * step + channel,

@@ -28,14 +28,15 @@ class LanesOnly {
       const i64 first = blocks_ * share / shares, last = blocks_ * (share + 1) / shares;
       float* dk = sums.data() + part * blocks_ * panel_;
       std::memset(dk + first * panel_, 0, (last - first) * panel_ * sizeof(float));
-      for (i64 i = boxes.number() * part / parts; i < boxes.number() * (part + 1) / parts;
-           ++i)
+      for (i64 i = boxes.number() * part / parts;
+           i < boxes.number() * (part + 1) / parts; ++i)
         for (i64 block = first; block < last; ++block)
           box(boxes[i], block, dk + block * panel_);
     });
     const i64 rows = p_.taps() * p_.fan_in;
     for (i64 o = 0; o < p_.out(); ++o) {
-      const float* from = sums.data() + o / kernels_.lanes * panel_ + o % kernels_.lanes;
+      const float* from =
+          sums.data() + o / kernels_.lanes * panel_ + o % kernels_.lanes;
       for (i64 row = 0; row < rows; ++row) {
         float sum = 0.0f;
         for (i64 part = 0; part < parts; ++part)

@@ -27,7 +27,9 @@ struct GradProblem {
   // many `columns` as there are threads.
   i64 parts(i64 kernel, i64 columns, i64 threads) const {
     const i64 most = kSums / kernel;
-    return most >= threads ? std::min(4 * threads, most) : columns < threads ? threads : 1;
+    return most >= threads     ? std::min(4 * threads, most)
+           : columns < threads ? threads
+                               : 1;
   }
 
   // The first cell of g of a box, from `channel` on.
@@ -49,7 +51,7 @@ struct GradProblem {
 
 // `width` channels of g of a box, with zeros up to `room_width`.
 inline void copy_cotangent(const GradProblem& p, const Box& box, i64 channel, i64 width,
-                    i64 room_width, float* to) {
+                           i64 room_width, float* to) {
   const float* from = p.cotangent(box, channel);
   for (i64 h = 0; h < box.count(1); ++h)
     for (i64 w = 0; w < box.count(2); ++w, to += room_width) {

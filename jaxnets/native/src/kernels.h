@@ -18,6 +18,7 @@ struct Row {
   float* y;
   i64 y_step;
   i64 count;
+  bool stream;  // past the caches, for results that they do not hold
 };
 
 // Cells that meet: `rows` rows of `count` cells of x and of g.
@@ -31,8 +32,8 @@ struct Pairs {
 
 struct Kernels {
   const char* name;
-  int lanes;     // floats in a vector
-  int vectors;   // vectors of output channels that a block of results may span
+  int lanes;    // floats in a vector
+  int vectors;  // vectors of output channels that a block of results may span
 
   // y[p, o] (+)= sum over runs r and i < length of x[p, offsets[r] + i] w[r, i, o],
   // for o < width, which `vectors` vectors hold. w has a row of `vectors` whole vectors
@@ -56,10 +57,13 @@ struct Kernels {
   void (*lanes_only_grad)(const Pairs& pairs, i64 length, i64 entry_step, float* dk,
                           i64 dk_step);
 
-  // dst[cell, j, lane] = src[cell * step + index[j, lane]], or 0 where that is negative.
-  // All indices are below `span`; nothing is read at or beyond `end`.
+  // dst[cell, j, lane] = src[cell * step + index[j, lane]], or 0 where that is
+  // negative. All indices are below `span`; nothing is read at or beyond `end`.
   void (*spread)(const float* src, i64 step, const float* end, i64 cells,
                  const std::int32_t* index, i64 terms, i64 span, float* dst);
+
+  // To be called behind rows that were streamed, by the thread that did.
+  void (*end_stream)();
 };
 
 extern const Kernels kGeneric;

@@ -24,8 +24,8 @@ class LanesOnly {
     const i64 shares = std::min(blocks_, ceil_div(wanted, boxes.number()));
     team_.run(boxes.number() * shares, [&](i64 task) {
       const i64 share = task % shares;
-      for (i64 block = blocks_ * share / shares;
-           block < blocks_ * (share + 1) / shares; ++block)
+      for (i64 block = blocks_ * share / shares; block < blocks_ * (share + 1) / shares;
+           ++block)
         box(boxes[task / shares], block);
     });
   }
@@ -46,10 +46,11 @@ class LanesOnly {
         for (i64 c = 0; c < p_.fan_in; ++c)
           for (i64 lane = 0; lane < kernels_.lanes; ++lane) {
             const i64 o = block * kernels_.lanes + lane;
-            *to++ = o < p_.out() ? p_.weights.at(tap, o / p_.fan_out)
-                                       [o % p_.fan_out * p_.weights.of_out +
-                                        c * p_.weights.of_in]
-                                 : 0.0f;
+            *to++ = o < p_.out()
+                        ? p_.weights.at(
+                              tap, o / p_.fan_out)[o % p_.fan_out * p_.weights.of_out +
+                                                   c * p_.weights.of_in]
+                        : 0.0f;
           }
     }
   }
@@ -71,12 +72,15 @@ class LanesOnly {
                          (d - box.from[0]) * p_.axes[0].step * cells.step[0] +
                          (h - box.from[1]) * p_.axes[1].step * cells.step[1];
         float* y = p_.row(box, d, h) + block * kernels_.lanes;
-        const Row row{x, p_.axes[2].step * cells.step[2], y,
-                      p_.axes[2].out_step * p_.out(), box.count(2)};
-        kernels_.lanes_only(row, offsets.data(), weights.data(),
-                            static_cast<i64>(offsets.size()),
-                            packed_.data() + block * panel_, 1, kAllPixels,
-                            width_of(block));
+        const Row row{x,
+                      p_.axes[2].step * cells.step[2],
+                      y,
+                      p_.axes[2].out_step * p_.out(),
+                      box.count(2),
+                      false};
+        kernels_.lanes_only(
+            row, offsets.data(), weights.data(), static_cast<i64>(offsets.size()),
+            packed_.data() + block * panel_, 1, kAllPixels, width_of(block));
       }
   }
 

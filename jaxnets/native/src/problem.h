@@ -7,7 +7,8 @@ namespace jaxnets {
 
 constexpr i64 kBoxFloats = 1 << 16;  // of cells of a box: a quarter of a level-2 cache
 constexpr i64 kTasks = 4;            // for each thread, where there are so many
-constexpr i64 kAllPixels = 1 << 10;  // side by side: as many as the registers hold
+constexpr i64 kStreamBytes = 16 << 20;  // results that are written past the caches
+constexpr i64 kAllPixels = 1 << 10;     // side by side: as many as the registers hold
 
 // Where the kernel has what: kernel[tap * of_tap + c * of_in + o * of_out], for outputs
 // o of group g beginning g * of_group further on.
@@ -29,6 +30,7 @@ struct Problem {
   Weights weights;
   float* y;
   const i64* size;  // of y
+  bool stream;      // y past the caches
 
   i64 out() const { return groups * fan_out; }
   i64 taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
