@@ -78,8 +78,8 @@ def _call(
 ) -> jax.Array:
     rank = len(spec.strides)
     none, one = (0,) * (RANK - rank), (1,) * (RANK - rank)
-    manual = jax.typeof(a).manual_axis_type
-    like = jax.ShapeDtypeStruct(shape, a.dtype, manual_axis_type=manual)
+    # Of the type of `a`, which says what it varies over in a `shard_map`.
+    like = jax.typeof(a).update(shape=shape, weak_type=False)
     call = jax.ffi.ffi_call(f"jaxnets_conv_{part}", like)
     return call(
         a,
