@@ -69,12 +69,14 @@ def choose(part: str, facts: ConvFacts, target: Target) -> str:
 
     On several devices whose shares XLA decides about, every device does the whole
     of whatever XLA cannot cut, so all but its own convolution count that many times.
-    A tuned plan that cannot be followed, in an exported program, say, is passed over.
+    A call of compiled kernels cannot be cut at all, nor exported. A tuned plan that
+    cannot be followed for such a reason is passed over.
     """
+    calls = target.devices == 1 and not target.exported
     found = {
         one.algorithm: one
         for one in candidates(part, facts, target.platform)
-        if one.work is not None and not (target.exported and one.algorithm == "native")
+        if one.work is not None and (calls or one.algorithm != "native")
     }
     tuned = tuned_plan(facts, target.platform)
     if tuned is not None and getattr(tuned, part) in found:

@@ -14,7 +14,7 @@ from jaxnets.functional._conv_rule import Target, choose
 from jaxnets.functional.conv_algorithms import PARTS
 from tests.functional.conv_cases import make_problem
 from tests.helpers import assert_close
-from tests.native.native_cases import tap_sums
+from tests.native.native_cases import parts, tap_sums
 
 needs_kernels = pytest.mark.skipif(
     native.missing() is not None, reason=f"native {native.missing()}"
@@ -192,6 +192,14 @@ def test_wrong_dtypes_and_missing_options_are_refused():
         low_level("forward", SHAPES, {}, "bfloat16")
     with pytest.raises(jax.errors.JaxRuntimeError, match="number of attributes"):
         low_level("forward", SHAPES, {"groups": None})
+
+
+@needs_kernels
+def test_instructions_that_are_not_there_are_refused(rng):
+    problem = make_problem(rng, *SIZES, padding=1).single()
+    message = "this processor has no kernels for instructions sse9"
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        parts(problem, "sse9")
 
 
 def low_level(part, shapes, options, dtype="float32"):

@@ -58,19 +58,26 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 
 def work(part: str, facts: ConvFacts) -> Work:
-    """Lanes of vectors that no channel fills count as work."""
+    """Lanes of vectors that no channel fills count as work, as do spread channels."""
     groups, size = facts.spec.groups, jnp.dtype(facts.dtype).itemsize
-    results = facts.fan_in if part == "input_grad" else facts.fan_out
-    kind = "dense"
+    terms, results = facts.fan_in, facts.fan_out
+    cells = facts.batch * prod(facts.spatial)
+    if part == "input_grad":
+        terms, results = results, terms
+        cells = facts.batch * prod(facts.positions)
+    kind, spread = "dense", 0.0
     if groups > 1 and results < LANES:
         kind = "depthwise" if facts.fan_in == facts.fan_out == 1 else "grouped"
+        spread = cells * terms * -(-groups * results // LANES) * LANES
+        if terms > results:  # inputs of more than one vector, taken one at a time
+            spread *= LANES
         results *= groups
     filled = -(-results // LANES) * LANES / max(1, results)
     arrays = facts.batch * prod(facts.spatial) * facts.channels
     arrays += facts.batch * prod(facts.positions) * facts.out
     calls = prod(facts.spec.strides) if part == "input_grad" else 1
-    copied = size * (arrays + 2 * facts.kernel_cells)
-    return Work(2 * facts.products * filled, copied, calls, kind)
+    moved = size * (arrays + 2 * facts.kernel_cells + spread / 8)
+    return Work(2 * facts.products * filled, moved, calls, kind)
 
 
 def _call(

@@ -33,12 +33,14 @@ ffi::Error wrong(const std::string& what) {
   return ffi::Error::InvalidArgument("jaxnets native convolution: " + what);
 }
 
-const Kernels& kernels_named(std::string_view name) {
+// The kernels of an instruction set, "" being the best; null if they are not for here.
+const Kernels* kernels_named(std::string_view name) {
+  const Kernels& best = best_kernels();
+  if (name.empty() || name == best.name) return &best;
 #if defined(__x86_64__)
-  if (name == kAvx2.name) return kAvx2;
+  if (name == kAvx2.name && &best == &kAvx512) return &kAvx2;
 #endif
-  if (name == kGeneric.name) return kGeneric;
-  return best_kernels();
+  return name == kGeneric.name ? &kGeneric : nullptr;
 }
 
 // The sizes of the three arrays and the options, or why they do not belong together.
@@ -82,12 +84,17 @@ void want_large_pages(const ffi::Buffer<ffi::F32>& result) {
 }
 
 template <typename Run>
-ffi::Error with_team(ffi::ThreadPool& pool, const Run& run) {
+ffi::Error with_team(ffi::ThreadPool& pool, std::string_view instructions,
+                     const Run& run) {
+  const Kernels* kernels = kernels_named(instructions);
+  if (kernels == nullptr)
+    return wrong("this processor has no kernels for instructions " +
+                 std::string(instructions));
   const i64 threads = std::clamp<i64>(pool.num_threads(), 1, 1 << 10);
   Team team(static_cast<int>(threads),
             [&](std::function<void()> work) { pool.Schedule(std::move(work)); });
   try {
-    run(team);
+    run(*kernels, team);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted,
                       "jaxnets native convolution: out of memory");
@@ -103,9 +110,8 @@ ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, Result y,
                     dilation, groups, s);
   if (error.failure()) return error;
   want_large_pages(*y);
-  return with_team(pool, [&](Team& team) {
-    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), kernels_named(isa),
-            team);
+  return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
+    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), kernels, team);
   });
 }
 
@@ -117,9 +123,8 @@ ffi::Error InputGrad(ffi::ThreadPool pool, Array g, Array kernel, Result dx,
                     dilation, groups, s);
   if (error.failure()) return error;
   want_large_pages(*dx);
-  return with_team(pool, [&](Team& team) {
-    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(),
-               kernels_named(isa), team);
+  return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
+    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(), kernels, team);
   });
 }
 
@@ -131,9 +136,8 @@ ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk,
                     dilation, groups, s);
   if (error.failure()) return error;
   want_large_pages(*dk);
-  return with_team(pool, [&](Team& team) {
-    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), kernels_named(isa),
-                team);
+  return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
+    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), kernels, team);
   });
 }
 

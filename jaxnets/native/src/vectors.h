@@ -46,20 +46,41 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 inline Vector all(float value) { return value - Vector{}; }
 
+// A mask of the first `count` lanes, fewer than L.
+#if defined(__AVX512F__)
+inline __mmask16 first(int count) {
+  return static_cast<__mmask16>((1u << (count > 0 ? count : 0)) - 1);
+}
+#elif defined(__AVX2__)
+inline __m256i first(int count) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes);
+}
+#endif
+
 // The first `count` floats, the rest zero; all of them from L on, none below 1.
 inline Vector load_some(const float* p, int count) {
   if (count >= L) return load(p);
+#if defined(__AVX512F__)
+  return (Vector)_mm512_maskz_loadu_ps(first(count), p);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_maskload_ps(p, first(count));
+#else
   Vector v{};
   if (count > 0) std::memcpy(&v, p, count * sizeof(float));
   return v;
+#endif
 }
 
 inline void store_some(float* p, Vector v, int count) {
-  if (count >= L) {
-    store(p, v);
-  } else if (count > 0) {
-    std::memcpy(p, &v, count * sizeof(float));
-  }
+  if (count >= L) return store(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, first(count), (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, first(count), (__m256)v);
+#else
+  if (count > 0) std::memcpy(p, &v, count * sizeof(float));
+#endif
 }
 
 // As store_some; whole vectors on their border go straight to memory if `stream` is
