@@ -108,6 +108,14 @@ struct Lanes {
   }
 };
 
+// Floats of a cell that a box of spread cells is measured by. All vectors of a box read
+// the same lines, so these count, unless the window is so large that what neighbouring
+// boxes read twice counts more.
+inline i64 spread_floats(const Axis* axes, i64 spread, i64 channels) {
+  const bool large = axes[1].reach() * axes[2].reach() > 64;
+  return large ? spread : std::max(spread, channels);
+}
+
 // All cells of `reach` as vectors, fan_in of them a cell, as `lanes` says.
 inline Cells spread_out(const Kernels& kernels, const Image& image, i64 batch,
                         i64 number, const Reach& reach, const Lanes& lanes, i64 fan_in,

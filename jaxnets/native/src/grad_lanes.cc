@@ -17,7 +17,7 @@ class LanesOnly {
 
   void run() {
     const i64 threads = team_.threads();
-    const i64 cell = std::max(p_.fan_in * kernels_.lanes, p_.groups * p_.fan_in);
+    const i64 cell = spread_floats(p_.axes, p_.fan_in * kernels_.lanes, p_.x.channels);
     const i64 pieces = p_.parts(blocks_ * panel_, blocks_, threads);
     const Boxes boxes(p_.axes, p_.batch, cell, kGradBoxFloats, pieces);
     const i64 parts = std::min(pieces, boxes.number());
@@ -72,8 +72,14 @@ class LanesOnly {
     const i64 taps = even ? p_.axes[2].taps : 1;
     const i64 apart = p_.fan_in == 1 ? p_.axes[2].stride * wide : wide;
     for (i64 tap = 0; tap < p_.taps(); tap += taps) {
-      pairs.x = cells.data + offsets[tap];
-      kernels_.lanes_only_grad(pairs, taps * p_.fan_in, apart,
+      const Range rows = p_.rows_inside(box, tap / p_.axes[2].taps);
+      if (rows.count() == 0) continue;
+      const i64 skipped = rows.from - box.from[1];
+      Pairs here = pairs;
+      here.x = cells.data + offsets[tap] + skipped * pairs.x_row;
+      here.g += skipped * pairs.g_row;
+      here.rows = rows.count();
+      kernels_.lanes_only_grad(here, taps * p_.fan_in, apart,
                                dk + tap * p_.fan_in * wide, wide);
     }
   }

@@ -19,7 +19,7 @@ class LanesOnly {
     pack();
     const i64 wanted = kTasks * team_.threads();
     const i64 least = ceil_div(wanted, blocks_);
-    const i64 cell = std::max(p_.fan_in * kernels_.lanes, p_.groups * p_.fan_in);
+    const i64 cell = spread_floats(p_.axes, p_.fan_in * kernels_.lanes, p_.x.channels);
     const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least);
     const i64 shares = std::min(blocks_, ceil_div(wanted, boxes.number()));
     team_.run(boxes.number() * shares, [&](i64 task) {
@@ -72,15 +72,21 @@ class LanesOnly {
                          (d - box.from[0]) * p_.axes[0].step * cells.step[0] +
                          (h - box.from[1]) * p_.axes[1].step * cells.step[1];
         float* y = p_.row(box, d, h) + block * kernels_.lanes;
+        // Of one plane, the rows of the window that meet the image are one behind the
+        // other; large windows lie mostly outside.
+        const i64 row_terms = p_.axes[2].taps * p_.fan_in;
+        Range rows{0, p_.axes[0].taps * p_.axes[1].taps};
+        if (p_.axes[0].taps == 1) rows = taps_inside(p_.axes[1], h);
         const Row row{x,
                       p_.axes[2].step * cells.step[2],
                       y,
                       p_.axes[2].out_step * p_.out(),
                       box.count(2),
                       false};
-        kernels_.lanes_only(
-            row, offsets.data(), weights.data(), static_cast<i64>(offsets.size()),
-            packed_.data() + block * panel_, 1, kAllPixels, width_of(block));
+        kernels_.lanes_only(row, offsets.data() + rows.from * row_terms,
+                            weights.data() + rows.from * row_terms,
+                            rows.count() * row_terms, packed_.data() + block * panel_,
+                            1, kAllPixels, width_of(block));
       }
   }
 
