@@ -20,6 +20,7 @@ import itertools
 import json
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -37,6 +38,7 @@ from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 RATES = Path(jaxnets.__file__).parent / "functional" / "_conv_rates.json"
 KINDS = ("dense", "grouped", "depthwise", "volume")
 WITHIN = 1.1
+FOLDS = 5
 RELATED = 0.1  # weight of measurements of another kind of work
 NOISE = 0.1  # variances of log seconds: of what no size explains (78 % right; 0.3: 76),
 PLANE = 0.1  # of the plane's coefficients; that of the process itself is 1
@@ -73,6 +75,28 @@ def fit_corrections(measured: list[Measured], known: Costs) -> dict:
         planes[name][part] = short(slope)
         weights[name][part] = short(spread)
     return {"cases": points.tolist(), "planes": planes, "weights": weights}
+
+
+def with_spread(
+    refit: Callable[[list[Measured]], dict], measured: list[Measured]
+) -> dict:
+    """A fit, and how far it is off on convolutions it has not seen: five in turn."""
+    cases = list(dict.fromkeys(one.facts for one in measured))
+    np.random.default_rng(0).shuffle(cases)
+    left = defaultdict(list)
+    for fold in range(FOLDS):
+        unseen = set(cases[fold::FOLDS])
+        known = Costs(refit([one for one in measured if one.facts not in unseen]))
+        for one in measured:
+            if one.facts in unseen:
+                basis = known.basis(one.facts)
+                for name, seconds in one.seconds.items():
+                    work = ALGORITHMS[name].work(one.part, one.facts)
+                    work = work._replace(fresh=0.0)
+                    estimate = known.seconds(name, one.part, work, basis)
+                    left[name].append(np.log(seconds / estimate))
+    spread = {name: round(float(np.std(found)), 3) for name, found in left.items()}
+    return refit(measured) | {"spread": spread}
 
 
 def gaussian_process(
@@ -117,7 +141,7 @@ def corrected(known: dict, measured: list[Measured]) -> dict:
     """
     if "corrections" not in known:
         raise SystemExit("calibrate_conv: --only needs a platform that was measured")
-    known = known | {"rates": fit_rates(measured) | known["rates"]}
+    known = known | {"rates": fit_rates(measured) | known["rates"], "spread": {}}
     old, new = known["corrections"], fit_corrections(measured, Costs(known))
     cases = old["cases"] + new["cases"]
     planes: dict = defaultdict(dict)
@@ -233,9 +257,11 @@ def main() -> None:
         known = stored()
         fresh = known.get(platform, {}).get("fresh", 0.0)  # not found by a sweep
         if only:
-            fitted = corrected(known[platform], measured)
+            before = known[platform]
+            fitted = with_spread(lambda some: corrected(before, some), measured)
+            fitted["spread"] = before.get("spread", {}) | fitted["spread"]
         else:
-            fitted = {**fit(measured), "fresh": fresh}
+            fitted = with_spread(fit, measured) | {"fresh": fresh}
         content = {"platforms": known | {platform: fitted}}
         if options.write:
             RATES.write_text(in_lines(content))

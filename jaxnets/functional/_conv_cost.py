@@ -12,8 +12,10 @@ and is a Gaussian process over the convolutions φ_i that were measured,
 
 far from all of them only its plane s · φ is left, held constant beyond the largest and
 smallest sizes. All but XLA's own convolution count more, up to exp(`CAUTION`) times,
-the farther off what was measured is. Platforms that were not measured have the first
-factor only.
+the farther off what was measured is, and each algorithm exp(σ²) times, where σ is what
+is left of the logarithms on convolutions that the process had not seen: the least of
+several estimates is more often one that is too low. Platforms that were not measured have
+the first factor only.
 
 Measured alone, a call finds its temporary arrays where the call before left them. In
 the program of a network there are too many for that, and the pages of large ones are
@@ -48,6 +50,7 @@ class Costs:
         self.measured: bool = content["measured"]
         self._rates = content["rates"]
         self._fresh = content.get("fresh", 0.0)
+        self._spread = content.get("spread", {})
         corrections = content.get("corrections", {})
         self._cases = np.array(corrections.get("cases", []), np.float64)
         self._planes = corrections.get("planes", {})
@@ -68,6 +71,7 @@ class Costs:
         more += basis.near @ self._weights[algorithm][part]
         if algorithm != "direct":
             more += CAUTION * basis.distance
+        more += self._spread.get(algorithm, 0.0) ** 2
         return counted * exp(more) + work.fresh * self._fresh
 
     def basis(self, facts: ConvFacts) -> "Basis | None":

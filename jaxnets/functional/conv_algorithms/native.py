@@ -27,7 +27,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     window = kernel.shape[:-2]
     positions = spec.positions(x.shape[1:-1], window)
     shape = (len(x), *positions, kernel.shape[-1])
-    return _call("forward", _cells(x), _window(kernel), spec, _deep(shape)).reshape(shape)
+    return _call("forward", _cells(x), _window(kernel), spec, _deep(shape)).reshape(
+        shape
+    )
 
 
 def input_grad(
