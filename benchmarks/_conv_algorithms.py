@@ -10,7 +10,7 @@ from benchmarks._conv_cases import Layer
 from benchmarks._conv_peers import Contestant
 from benchmarks._conv_report import ConvReport
 from jaxnets.functional._conv_explain import conv_facts
-from jaxnets.functional._conv_rule import candidates, choose
+from jaxnets.functional._conv_rule import Target, candidates, choose
 from jaxnets.functional._conv_tune import HOPELESS, compiled, draw
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts
 

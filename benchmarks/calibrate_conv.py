@@ -7,12 +7,13 @@ for each algorithm, kind of work and part
     seconds = flops · a + bytes · b + calls · c,    a, b, c ≥ 0
 
 by least squares of the relative errors, and for each algorithm and part a Gaussian
-process over the sizes to what is left. `--write` puts both into the file that the rule
-reads. `--only gemm shift:kernel_grad` measures these algorithms, or parts of them,
-alone and corrects what is known of them: for when one was changed. `--check` measures a
-sweep that was not used and says how often the rule is within 10 % of the fastest
-algorithm. What was measured is kept as JSON lines, and `--from` takes such files up
-again in place of measuring.
+process over the sizes to what is left. How far an algorithm's estimates are off on
+convolutions that were left out of a fit, a fifth at a time, is kept too. `--write` puts
+all of it into the file that the rule reads. `--only gemm shift:kernel_grad` measures
+these algorithms, or parts of them, alone and corrects what is known of them: for when
+one was changed. `--check` measures a sweep that was not used and says how often the rule
+is within 10 % of the fastest algorithm. What was measured is kept as JSON lines, and
+`--from` takes such files up again in place of measuring.
 """
 
 import argparse

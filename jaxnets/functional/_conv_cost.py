@@ -14,8 +14,8 @@ far from all of them only its plane s · φ is left, held constant beyond the la
 smallest sizes. All but XLA's own convolution count more, up to exp(`CAUTION`) times,
 the farther off what was measured is, and each algorithm exp(σ²) times, where σ is what
 is left of the logarithms on convolutions that the process had not seen: the least of
-several estimates is more often one that is too low. Platforms that were not measured have
-the first factor only.
+several estimates is more often one that is too low. Platforms that were not measured
+have the first factor only.
 
 Measured alone, a call finds its temporary arrays where the call before left them. In
 the program of a network there are too many for that, and the pages of large ones are
