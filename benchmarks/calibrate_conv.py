@@ -11,9 +11,9 @@ process over the sizes to what is left. How far an algorithm's estimates are off
 convolutions that were left out of a fit, a fifth at a time, is kept too. `--write` puts
 all of it into the file that the rule reads. `--only gemm shift:kernel_grad` measures
 these algorithms, or parts of them, alone and corrects what is known of them: for when
-one was changed. `--check` measures a sweep that was not used and says how often the rule
-is within 10 % of the fastest algorithm. What was measured is kept as JSON lines, and
-`--from` takes such files up again in place of measuring.
+one was changed. `--check` measures a sweep that was not used and says how often the
+rule is within 10 % of the fastest algorithm. What was measured is kept as JSON lines,
+and `--from` takes such files up again in place of measuring.
 """
 
 import argparse
