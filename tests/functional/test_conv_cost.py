@@ -120,6 +120,46 @@ def test_one_algorithm_corrected_leaves_the_others_as_they_were():
     assert errors[1] < errors[0] / 4
 
 
+def test_an_algorithm_that_nothing_is_known_of_gets_rates():
+    """As when `native` came: what was known of the others stays."""
+    cases = sweep(2, 30)
+    of = lambda names: [  # noqa: E731
+        Measured("", part, one, {name: ALGORITHMS[name].work(part, one).flops * 1e-11})
+        for one in cases
+        for part in PARTS
+        for name in names
+    ]
+    content = calibrate_conv.fit(of(["direct"]))
+    assert list(content["rates"]) == ["direct"]
+    new = calibrate_conv.corrected(content, of(["gemm"]))
+    assert new["rates"]["direct"] == content["rates"]["direct"]
+    known, one = Costs(new), cases[0]
+    work = ALGORITHMS["gemm"].work("forward", one)._replace(fresh=0)
+    basis = known.basis(one)._replace(distance=0)
+    found = known.seconds("gemm", "forward", work, basis)
+    np.testing.assert_allclose(found, work.flops * 1e-11, rtol=0.3)
+
+
+def test_spread_is_what_unseen_convolutions_leave():
+    """Seconds e^{±1} that no size explains: 1, and what the fit takes for sizes."""
+    rng = np.random.default_rng(0)
+    measured = [
+        Measured("", part, one, {"gemm": float(np.exp(rng.choice([-1.0, 1.0])))})
+        for one in sweep(3, 60)
+        for part in PARTS
+    ]
+    content = calibrate_conv.with_spread(calibrate_conv.fit, measured)
+    assert 1 < content["spread"]["gemm"] < 2
+    one = measured[0].facts
+    work = ALGORITHMS["gemm"].work("forward", one)._replace(fresh=0)
+    doubting, plain = (
+        known.seconds("gemm", "forward", work, known.basis(one))
+        for known in (Costs(content), Costs(content | {"spread": {}}))
+    )
+    wanted = plain * np.exp(content["spread"]["gemm"] ** 2)
+    np.testing.assert_allclose(doubting, wanted, rtol=1e-12)
+
+
 def test_only_names_algorithms_and_parts():
     assert calibrate_conv.pairs(["shift:kernel_grad"]) == [("shift", "kernel_grad")]
     assert calibrate_conv.pairs(["gemm"]) == [("gemm", part) for part in PARTS]
