@@ -9,9 +9,9 @@ from benchmarks._conv_algorithms import MOST_LINES, facts_of, one_algorithm
 from benchmarks._conv_cases import Layer
 from benchmarks._conv_report import SLOW, ConvReport
 from jaxnets.functional._conv_rule import Target, choose
-from jaxnets.functional.conv_algorithms import PARTS
+from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 
-SUMS = ("gemm", "shift", "direct")
+SUMS = ("native", "gemm", "shift", "direct")
 """Algorithms that add products; the fastest of them is the direct side."""
 
 TRANSFORMS = ("fft", "overlap_add")
@@ -113,7 +113,8 @@ def _measure(
     facts = facts_of(layer)
     auto = choose(part, facts, Target(jax.default_backend()))
     # The rule's choice first: it is what the others are called slow against.
-    names = [n for n in (*SUMS, *TRANSFORMS) if n not in hopeless or n == auto]
+    able = [n for n in SUMS + TRANSFORMS if ALGORITHMS[n].unsupported(facts) is None]
+    names = [n for n in able if n not in hopeless or n == auto]
     names.sort(key=lambda name: name != auto)
     contestants = {}
     for name in names:

@@ -3,9 +3,9 @@
     python -m benchmarks.conv_direct_vs_fft [--quick] [--only TEXT]
 
 Kernel size, image size, channels, batch and groups in one, two and three dimensions,
-forward and each gradient: the fastest of `gemm`, `shift` and `direct` against the
-faster of `fft` and `overlap_add`, all of our own algorithms, in turn. Then how the cost
-of a full convolution of N cells with N grows, the temporary memory of the compiled
+forward and each gradient: the fastest of `native`, `gemm`, `shift` and `direct` against
+the faster of `fft` and `overlap_add`, all of our own algorithms, in turn. Then how the
+cost of a full convolution of N cells with N grows, the temporary memory of the compiled
 programs, and the error of float32 against float64.
 """
 
