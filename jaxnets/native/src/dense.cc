@@ -15,10 +15,8 @@ class Dense {
  public:
   Dense(const Problem& problem, const Kernels& kernels, Team& team)
       : p_(problem), kernels_(kernels), team_(team) {
-    const i64 whole = ceil_div(p_.fan_out, kernels.lanes);
-    columns_ = ceil_div(whole, kernels.vectors);
-    vectors_ = ceil_div(whole, columns_);
-    columns_ = ceil_div(whole, vectors_);
+    const Columns columns(p_.fan_out, kernels);
+    vectors_ = columns.vectors, columns_ = columns.count;
     const i64 width = vectors_ * kernels.lanes;
     const i64 most = std::max<i64>(8, kPanelFloats / (width * p_.taps()));
     parts_ = ceil_div(p_.fan_in, std::min(most, p_.fan_in));

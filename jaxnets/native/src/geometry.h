@@ -107,6 +107,18 @@ inline Axis backward_axis(const Sizes& s, int a, i64 phase) {
   return axis;
 }
 
+// Outputs of a group in columns of `vectors` whole vectors, as many as registers allow
+// and the columns alike.
+struct Columns {
+  i64 vectors, count;
+
+  Columns(i64 outputs, const Kernels& kernels) {
+    const i64 whole = ceil_div(outputs, kernels.lanes);
+    vectors = ceil_div(whole, ceil_div(whole, kernels.vectors));
+    count = ceil_div(whole, vectors);
+  }
+};
+
 // A part of the results of one image, `from` to `to` along every axis.
 struct Box {
   i64 image;

@@ -10,10 +10,8 @@ class Dense {
  public:
   Dense(const GradProblem& problem, const Kernels& kernels, Team& team)
       : p_(problem), kernels_(kernels), team_(team) {
-    const i64 whole = ceil_div(p_.fan_out, kernels.lanes);
-    columns_ = ceil_div(whole, kernels.vectors);
-    vectors_ = ceil_div(whole, columns_);
-    columns_ = ceil_div(whole, vectors_);
+    const Columns columns(p_.fan_out, kernels);
+    vectors_ = columns.vectors, columns_ = columns.count;
   }
 
   void run() {
@@ -59,27 +57,11 @@ class Dense {
     const i64 taps = joined ? p_.axes[2].taps : 1;
     for (i64 column = first; column < last; ++column) {
       const i64 channel = group * p_.fan_out + column * width();
-      Pairs pairs{nullptr,
-                  p_.axes[2].step * cells.step[2],
-                  p_.axes[1].step * cells.step[1],
-                  p_.cotangent(box, channel),
-                  p_.g.channels,
-                  p_.row(),
-                  box.count(1),
-                  box.count(2)};
-      if (used(column) < width()) {
-        float* copy = rest.resize(box.count(1) * box.count(2) * width());
-        copy_cotangent(p_, box, channel, used(column), width(), copy);
-        pairs.g = copy, pairs.g_step = width(), pairs.g_row = box.count(2) * width();
-      }
+      const Pairs pairs =
+          all_pairs(p_, box, cells, channel, used(column), width(), rest);
       for (i64 tap = 0; tap < p_.taps(); tap += taps) {
-        const Range rows = p_.rows_inside(box, tap / p_.axes[2].taps);
-        if (rows.count() == 0) continue;
-        const i64 skipped = rows.from - box.from[1];
-        Pairs here = pairs;
-        here.x = cells.data + offsets[tap] + skipped * pairs.x_row;
-        here.g += skipped * pairs.g_row;
-        here.rows = rows.count();
+        const Pairs here = pairs_inside(p_, box, pairs, tap, cells.data + offsets[tap]);
+        if (here.rows == 0) continue;
         kernels_.dense_grad(
             here, taps * p_.fan_in, dk + tap * p_.fan_in * p_.out() + column * width(),
             p_.out(), static_cast<int>(vectors_), static_cast<int>(used(column)));

@@ -54,31 +54,15 @@ class LanesOnly {
     const Cells cells = spread_out(kernels_, p_.x, p_.batch, box.image,
                                    Reach(p_.axes, box), lanes, p_.fan_in, room);
     const std::vector<i64> offsets = tap_offsets(p_.axes, cells);
-    Pairs pairs{nullptr,
-                p_.axes[2].step * cells.step[2],
-                p_.axes[1].step * cells.step[1],
-                p_.cotangent(box, channel),
-                p_.g.channels,
-                p_.row(),
-                box.count(1),
-                box.count(2)};
-    if (p_.out() - channel < wide) {
-      float* copy = rest.resize(box.count(1) * box.count(2) * wide);
-      copy_cotangent(p_, box, channel, p_.out() - channel, wide, copy);
-      pairs.g = copy, pairs.g_step = wide, pairs.g_row = box.count(2) * wide;
-    }
+    const i64 used = std::min(wide, p_.out() - channel);
+    const Pairs pairs = all_pairs(p_, box, cells, channel, used, wide, rest);
     // A row of the window is one run where its vectors are evenly apart.
     const bool even = p_.axes[2].stride == 1 || p_.fan_in == 1;
     const i64 taps = even ? p_.axes[2].taps : 1;
     const i64 apart = p_.fan_in == 1 ? p_.axes[2].stride * wide : wide;
     for (i64 tap = 0; tap < p_.taps(); tap += taps) {
-      const Range rows = p_.rows_inside(box, tap / p_.axes[2].taps);
-      if (rows.count() == 0) continue;
-      const i64 skipped = rows.from - box.from[1];
-      Pairs here = pairs;
-      here.x = cells.data + offsets[tap] + skipped * pairs.x_row;
-      here.g += skipped * pairs.g_row;
-      here.rows = rows.count();
+      const Pairs here = pairs_inside(p_, box, pairs, tap, cells.data + offsets[tap]);
+      if (here.rows == 0) continue;
       kernels_.lanes_only_grad(here, taps * p_.fan_in, apart,
                                dk + tap * p_.fan_in * wide, wide);
     }

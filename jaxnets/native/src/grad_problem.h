@@ -60,6 +60,37 @@ inline void copy_cotangent(const GradProblem& p, const Box& box, i64 channel, i6
     }
 }
 
+// All results of a box with `width` channels of g from `channel` on, of which `used`
+// are there; they are copied if vectors would reach beyond them. x is left open.
+inline Pairs all_pairs(const GradProblem& p, const Box& box, const Cells& cells,
+                       i64 channel, i64 used, i64 width, Floats& room) {
+  Pairs pairs{nullptr,
+              p.axes[2].step * cells.step[2],
+              p.axes[1].step * cells.step[1],
+              p.cotangent(box, channel),
+              p.g.channels,
+              p.row(),
+              box.count(1),
+              box.count(2)};
+  if (used < width) {
+    float* copy = room.resize(box.count(1) * box.count(2) * width);
+    copy_cotangent(p, box, channel, used, width, copy);
+    pairs.g = copy, pairs.g_step = width, pairs.g_row = box.count(2) * width;
+  }
+  return pairs;
+}
+
+// Those of them whose cells by tap number `tap`, at x, lie in rows of the image.
+inline Pairs pairs_inside(const GradProblem& p, const Box& box, Pairs pairs, i64 tap,
+                          const float* x) {
+  const Range rows = p.rows_inside(box, tap / p.axes[2].taps);
+  const i64 skipped = rows.from - box.from[1];
+  pairs.x = x + skipped * pairs.x_row;
+  pairs.g += skipped * pairs.g_row;
+  pairs.rows = rows.count();
+  return pairs;
+}
+
 // The sums of `parts` arrays of `count` floats, one behind the other, in a fixed order.
 inline void add_up(const float* sums, i64 parts, i64 count, float* result, Team& team) {
   const i64 chunks = std::min<i64>(4 * team.threads(), ceil_div(count, 4096));
