@@ -83,7 +83,12 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 
 def _call(
-    part: str, a: jax.Array, b: jax.Array, spec: ConvSpec, shape: tuple[int, ...]
+    part: str,
+    a: jax.Array,
+    b: jax.Array,
+    spec: ConvSpec,
+    shape: tuple[int, ...],
+    lengths: tuple[int, ...] = (),
 ) -> jax.Array:
     rank = len(spec.strides)
     none, one = (0,) * (RANK - rank), (1,) * (RANK - rank)
@@ -97,6 +102,7 @@ def _call(
         lo=np.array(none + tuple(lo for lo, _ in spec.padding), np.int64),
         dilation=np.array(one + spec.dilation, np.int64),
         groups=np.int64(spec.groups),
+        lengths=np.array(lengths, np.int64),
         instructions="",
     )
 

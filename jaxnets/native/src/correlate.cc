@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "conv.h"
+#include "fft.h"
 #include "problem.h"
 
 namespace jaxnets {
@@ -44,8 +45,9 @@ void solve(Problem p, const Kernels& kernels, Team& team) {
 }  // namespace
 
 void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
-             const Kernels& kernels, Team& team) {
-  const Sizes s = simplest(sizes);
+             const Lengths& lengths, const Kernels& kernels, Team& team) {
+  const bool sums = lengths[0] == 0;
+  const Sizes s = sums ? simplest(sizes) : sizes;
   Problem p{};
   for (int a = 0; a < 3; ++a) p.axes[a] = forward_axis(s, a);
   p.x = {x, s.spatial, s.channels()};
@@ -54,12 +56,14 @@ void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
   p.weights = {kernel, s.fan_in * s.out(), s.out(), 1, s.fan_out};
   p.y = y, p.size = s.positions;
   p.stream = large(s.batch, s.positions, s.out());
+  if (!sums) return solve_fft(p, lengths, kernels, team);
   solve(p, kernels, team);
 }
 
 void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
-                const Kernels& kernels, Team& team) {
-  const Sizes s = simplest(sizes);
+                const Lengths& lengths, const Kernels& kernels, Team& team) {
+  const bool sums = lengths[0] == 0;
+  const Sizes s = sums ? simplest(sizes) : sizes;
   bool met = true;
   for (int a = 0; a < 3; ++a)
     for (i64 phase = 0; phase < s.strides[a]; ++phase)
@@ -89,6 +93,7 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
     p.weights = {kernel, s.fan_in * s.out(), 1, s.out(), s.fan_out};
     p.y = dx, p.size = s.spatial;
     p.stream = large(s.batch, s.spatial, s.channels());
+    if (!sums) return solve_fft(p, lengths, kernels, team);
     if (suits_depthwise(p, kernels)) {
       depthwise.push_back(p);
     } else {

@@ -7,6 +7,7 @@
 #endif
 
 #include "conv.h"
+#include "fft.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace jaxnets {
@@ -47,7 +48,8 @@ const Kernels* kernels_named(std::string_view name) {
 
 // The sizes of the three arrays and the options, or why they do not belong together.
 ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
-                Numbers lo, Numbers dilation, std::int64_t groups, Sizes& s) {
+                Numbers lo, Numbers dilation, std::int64_t groups, Numbers lengths,
+                Sizes& s, Lengths& transform) {
   if (x.size() != 5 || kernel.size() != 5 || y.size() != 5)
     return wrong("arrays must have five axes");
   if (strides.size() != 3 || lo.size() != 3 || dilation.size() != 3)
@@ -68,6 +70,11 @@ ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
   }
   if (s.batch < 1 || s.fan_in < 1 || s.fan_out < 1)
     return wrong("arrays must not be empty");
+  if (lengths.size() != 0 && lengths.size() != 3)
+    return wrong("transforms must have a length for each of three axes");
+  for (int a = 0; a < 3; ++a) transform[a] = lengths.size() == 3 ? lengths[a] : 0;
+  const char* refused = lengths.size() == 3 ? fft_refuses(s, transform) : nullptr;
+  if (refused != nullptr) return wrong(std::string("transforms: ") + refused);
   return ffi::Error::Success();
 }
 
@@ -106,40 +113,46 @@ ffi::Error with_team(ffi::ThreadPool& pool, std::string_view instructions,
 
 ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, Result y,
                    Numbers strides, Numbers lo, Numbers dilation, std::int64_t groups,
-                   std::string_view isa) {
+                   Numbers lengths, std::string_view isa) {
   Sizes s;
+  Lengths transform;
   auto error = read(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, lo,
-                    dilation, groups, s);
+                    dilation, groups, lengths, s, transform);
   if (error.failure()) return error;
   want_large_pages(*y);
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
-    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), kernels, team);
+    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), transform, kernels,
+            team);
   });
 }
 
 ffi::Error InputGrad(ffi::ThreadPool pool, Array g, Array kernel, Result dx,
                      Numbers strides, Numbers lo, Numbers dilation, std::int64_t groups,
-                     std::string_view isa) {
+                     Numbers lengths, std::string_view isa) {
   Sizes s;
+  Lengths transform;
   auto error = read(dx->dimensions(), kernel.dimensions(), g.dimensions(), strides, lo,
-                    dilation, groups, s);
+                    dilation, groups, lengths, s, transform);
   if (error.failure()) return error;
   want_large_pages(*dx);
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
-    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(), kernels, team);
+    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(), transform,
+               kernels, team);
   });
 }
 
 ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk,
                       Numbers strides, Numbers lo, Numbers dilation,
-                      std::int64_t groups, std::string_view isa) {
+                      std::int64_t groups, Numbers lengths, std::string_view isa) {
   Sizes s;
+  Lengths transform;
   auto error = read(x.dimensions(), dk->dimensions(), g.dimensions(), strides, lo,
-                    dilation, groups, s);
+                    dilation, groups, lengths, s, transform);
   if (error.failure()) return error;
   want_large_pages(*dk);
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
-    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), kernels, team);
+    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), transform, kernels,
+                team);
   });
 }
 
@@ -153,6 +166,7 @@ auto Signature() {
       .Attr<Numbers>("lo")
       .Attr<Numbers>("dilation")
       .Attr<std::int64_t>("groups")
+      .Attr<Numbers>("lengths")
       .Attr<std::string_view>("instructions");
 }
 

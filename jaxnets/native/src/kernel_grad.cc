@@ -1,5 +1,6 @@
 // The kernel gradient: which way to fill vectors.
 #include "conv.h"
+#include "fft.h"
 #include "grad_problem.h"
 
 namespace jaxnets {
@@ -17,14 +18,16 @@ bool flat(const Sizes& s) {
 }  // namespace
 
 void kernel_grad(const Sizes& sizes, const float* x, const float* g, float* dk,
-                 const Kernels& kernels, Team& team) {
-  const Sizes s = simplest(sizes);
+                 const Lengths& lengths, const Kernels& kernels, Team& team) {
+  const bool sums = lengths[0] == 0;
+  const Sizes s = sums ? simplest(sizes) : sizes;
   GradProblem p{};
   for (int a = 0; a < 3; ++a) p.axes[a] = forward_axis(s, a);
   p.x = {x, s.spatial, s.channels()};
   p.g = {g, s.positions, s.out()};
   p.batch = s.batch, p.groups = s.groups, p.fan_in = s.fan_in, p.fan_out = s.fan_out;
   p.dk = dk;
+  if (!sums) return grad_fft(p, lengths, kernels, team);
   i64 row[3] = {1, 1, 0};
   if (flat(s)) {
     row[2] = s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2];

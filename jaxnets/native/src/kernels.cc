@@ -2,13 +2,15 @@
 #include "kernels.h"
 
 #include "dense_kernels.h"
+#include "fft_kernels.h"
 #include "lanes_kernels.h"
 
 namespace jaxnets {
 
 extern const Kernels JAXNETS_KERNELS = {
-    JAXNETS_NAME,    L,      kMostVectors, dense, lanes_only, dense_grad,
-    lanes_only_grad, spread, end_stream,
+    JAXNETS_NAME,    L,        kMostVectors, dense,    lanes_only,   dense_grad,
+    lanes_only_grad, spread,   fft_there,    fft_back, fft_convolve, fft_correlate,
+    fft_place,       fft_take, end_stream,
 };
 
 }  // namespace jaxnets

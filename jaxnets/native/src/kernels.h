@@ -30,6 +30,15 @@ struct Pairs {
   i64 rows, count;
 };
 
+// A step of a transform: blocks of `block` points, each cut into `radix` parts, of
+// which `inner` points in a row are turned alike. turns[j, q - 1] is what part q is
+// multiplied by at inner row j, a real and an imaginary part.
+struct FftStep {
+  int radix;
+  i64 block, inner;
+  const float* turns;
+};
+
 struct Kernels {
   const char* name;
   int lanes;    // floats in a vector
@@ -61,6 +70,22 @@ struct Kernels {
   // negative. All indices are below `span`; nothing is read at or beyond `end`.
   void (*spread)(const float* src, i64 step, const float* end, i64 cells,
                  const std::int32_t* index, i64 terms, i64 span, float* dst);
+
+  // Transforms of `lanes` lines, their points a vector of real and one of imaginary
+  // parts. `fft_convolve` is there, times k, and back; `fft_correlate` adds the
+  // spectrum of z times the conjugate of that of w to sum, and leaves neither. None
+  // divides.
+  void (*fft_there)(float* z, const FftStep* steps, int count);
+  void (*fft_back)(float* z, const FftStep* steps, int count);
+  void (*fft_convolve)(float* z, const float* k, const FftStep* steps, int count);
+  void (*fft_correlate)(float* z, float* w, float* sum, const FftStep* steps,
+                        int count);
+
+  // dst[i, lane] = src[i * step + lane] for lane < width, 0 up to `stored`, every
+  // second vector; zeros without a source. `fft_take` is the way back.
+  void (*fft_place)(const float* src, i64 step, i64 count, int width, int stored,
+                    float* dst);
+  void (*fft_take)(const float* src, i64 count, int width, float* dst, i64 step);
 
   // To be called behind rows that were streamed, by the thread that did.
   void (*end_stream)();
