@@ -40,25 +40,25 @@ class Fft {
   i64 floats() const { return plan_.points * point(); }
   float* spectrum_of(i64 vector) { return spectra_.data() + vector * floats(); }
 
-  // The conjugate, for a correlation, divided by what the transforms multiply by.
+  // The kernel's, divided by what the transforms multiply by.
   void spectrum(i64 vector) {
     float* k = spectrum_of(vector);
     std::memset(k, 0, floats() * sizeof(float));
-    const float* from = p_.weights.data + vector * kernels_.lanes * p_.weights.of_group;
-    i64 tap = 0;
-    const auto numbers = tap_numbers(p_.axes, p_.window);
-    for (i64 d = 0; d < p_.axes[0].taps; ++d)
-      for (i64 h = 0; h < p_.axes[1].taps; ++h)
-        for (i64 w = 0; w < p_.axes[2].taps; ++w, ++tap) {
-          const i64 at = (d * lengths_[1] + h) * lengths_[2] + w;
-          for (i64 lane = 0; lane < lanes_.slots * lanes_.width(vector); ++lane)
-            k[at * point() + lane] = from[numbers[tap] * p_.weights.of_tap +
-                                          lane % p_.out() * p_.weights.of_group];
-        }
-    kernels_.fft_there(k, plan_.steps.data(), plan_.count());
+    const Axis* axes = p_.axes;
     const float scale = 1.0f / static_cast<float>(plan_.points);
-    for (i64 i = 0; i < floats(); ++i)
-      k[i] *= i / kernels_.lanes % 2 == 0 ? scale : -scale;
+    const auto numbers = tap_numbers(axes, p_.window);
+    for (i64 d = 0; d < axes[0].taps; ++d)
+      for (i64 h = 0; h < axes[1].taps; ++h) {
+        float* row = k + (d * lengths_[1] + h) * lengths_[2] * point();
+        const i64 tap = numbers[(d * axes[1].taps + h) * axes[2].taps];
+        const float* from = p_.weights.at(tap, vector * kernels_.lanes);
+        for (i64 slot = 0; slot < lanes_.slots; ++slot)
+          kernels_.fft_place(from, axes[2].kernel_step * p_.weights.of_tap,
+                             axes[2].taps, lanes_.width(vector), lanes_.stored(vector),
+                             row + lanes_.offset(slot));
+        for (i64 i = 0; i < axes[2].taps * point(); ++i) row[i] *= scale;
+      }
+    kernels_.fft_there(k, plan_.steps.data(), plan_.count());
   }
 
   void tiles(i64 vector, i64 group) {
@@ -68,7 +68,7 @@ class Fft {
     for (i64 i = 0; i < lanes_.together(); ++i)
       lay(kernels_, tiles_, lanes_, first + i, &Tile::cells, p_.x, vector,
           z + lanes_.offset(i), plan_.points);
-    kernels_.fft_convolve(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
+    kernels_.fft_filter(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
     for (i64 i = 0; i < lanes_.together() && first + i < tiles_.number(); ++i) {
       const Tile tile = tiles_[first + i];
       const float* from = z + lanes_.offset(i);

@@ -159,14 +159,15 @@ void fft_back(float* z, const FftStep* steps, int count) {
   pass<true>(z, steps[0]);
 }
 
+// z times the conjugate of k.
 inline void multiply(float* z, const float* k, i64 points) {
   for (i64 i = 0; i < points * kPoint; i += kPoint) {
     const Point a = point(z + i), b = point(k + i);
-    put(z + i, {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re});
+    put(z + i, {a.re * b.re + a.im * b.im, a.im * b.re - a.re * b.im});
   }
 }
 
-void fft_convolve(float* z, const float* k, const FftStep* steps, int count) {
+void fft_filter(float* z, const float* k, const FftStep* steps, int count) {
   if (count == 0) return multiply(z, k, 1);
   if (cached(steps[0])) {
     passes<false>(z, steps, count);
@@ -176,7 +177,7 @@ void fft_convolve(float* z, const float* k, const FftStep* steps, int count) {
   pass<false>(z, steps[0]);
   const i64 part = steps[0].block / steps[0].radix * kPoint;
   for (int q = 0; q < steps[0].radix; ++q)
-    fft_convolve(z + q * part, k + q * part, steps + 1, count - 1);
+    fft_filter(z + q * part, k + q * part, steps + 1, count - 1);
   pass<true>(z, steps[0]);
 }
 
@@ -188,7 +189,7 @@ inline void add_product(const float* z, const float* w, float* sum, i64 points) 
   }
 }
 
-void fft_correlate(float* z, float* w, float* sum, const FftStep* steps, int count) {
+void fft_add_product(float* z, float* w, float* sum, const FftStep* steps, int count) {
   if (count == 0) return add_product(z, w, sum, 1);
   if (cached(steps[0])) {
     passes<false>(z, steps, count);
@@ -199,7 +200,7 @@ void fft_correlate(float* z, float* w, float* sum, const FftStep* steps, int cou
   pass<false>(w, steps[0]);
   const i64 part = steps[0].block / steps[0].radix * kPoint;
   for (int q = 0; q < steps[0].radix; ++q)
-    fft_correlate(z + q * part, w + q * part, sum + q * part, steps + 1, count - 1);
+    fft_add_product(z + q * part, w + q * part, sum + q * part, steps + 1, count - 1);
 }
 
 void fft_place(const float* src, i64 step, i64 count, int width, int stored,

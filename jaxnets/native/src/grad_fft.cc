@@ -61,7 +61,7 @@ class FftGrad {
       lay(kernels_, tiles_, lanes_, number, &Tile::results, p_.g, vector, w + offset,
           plan_.points);
     }
-    kernels_.fft_correlate(z, w, sum, plan_.steps.data(), plan_.count());
+    kernels_.fft_add_product(z, w, sum, plan_.steps.data(), plan_.count());
   }
 
   void write(i64 vector, const float* sum) const {

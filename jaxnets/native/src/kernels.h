@@ -72,14 +72,14 @@ struct Kernels {
                  const std::int32_t* index, i64 terms, i64 span, float* dst);
 
   // Transforms of `lanes` lines, their points a vector of real and one of imaginary
-  // parts. `fft_convolve` is there, times k, and back; `fft_correlate` adds the
-  // spectrum of z times the conjugate of that of w to sum, and leaves neither. None
-  // divides.
+  // parts. `fft_filter` is there, times the conjugate of k, and back; `fft_add_product`
+  // adds the spectrum of z times the conjugate of that of w to sum, and leaves neither.
+  // None divides.
   void (*fft_there)(float* z, const FftStep* steps, int count);
   void (*fft_back)(float* z, const FftStep* steps, int count);
-  void (*fft_convolve)(float* z, const float* k, const FftStep* steps, int count);
-  void (*fft_correlate)(float* z, float* w, float* sum, const FftStep* steps,
-                        int count);
+  void (*fft_filter)(float* z, const float* k, const FftStep* steps, int count);
+  void (*fft_add_product)(float* z, float* w, float* sum, const FftStep* steps,
+                          int count);
 
   // dst[i, lane] = src[i * step + lane] for lane < width, 0 up to `stored`, every
   // second vector; zeros without a source. `fft_take` is the way back.
