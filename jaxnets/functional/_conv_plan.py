@@ -3,18 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from jax import lax
-
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts
-
-_HIGHEST = (
-    lax.Precision.HIGHEST,
-    lax.DotAlgorithmPreset.F32_F32_F32,
-    "highest",
-    "float32",
-    "F32_F32_F32",
-)
-
 
 class ConvPlan(NamedTuple):
     """The algorithm of each part of a convolution; each a name or `"auto"`.
@@ -57,12 +46,6 @@ def refusal(plan: ConvPlan, facts: ConvFacts) -> str | None:
         if reason is not None:
             return f"{name!r} {reason} (algorithm='auto' takes one that can)"
     return None
-
-
-def is_exact(precision: Any) -> bool:
-    """Whether a precision forbids algorithms that round more than sums do."""
-    parts = precision if isinstance(precision, tuple) else (precision,)
-    return any(part in _HIGHEST for part in parts)
 
 
 def describe(facts: ConvFacts) -> str:

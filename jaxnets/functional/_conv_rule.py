@@ -13,9 +13,8 @@ force.
 from typing import NamedTuple
 
 from jaxnets.functional._conv_cost import costs
-from jaxnets.functional._conv_plan import is_exact
 from jaxnets.functional._conv_plans import canonical_platform, tuned_plan
-from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, Work
+from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, Work, is_exact
 
 ROUNDING_MORE = frozenset({"winograd", "fft", "overlap_add"})
 

@@ -20,6 +20,7 @@ from jaxnets.functional.conv_algorithms._spec import PARTS as PARTS
 from jaxnets.functional.conv_algorithms._spec import ConvFacts as ConvFacts
 from jaxnets.functional.conv_algorithms._spec import ConvSpec as ConvSpec
 from jaxnets.functional.conv_algorithms._spec import Work as Work
+from jaxnets.functional.conv_algorithms._spec import is_exact as is_exact
 
 ALGORITHMS: dict[str, ModuleType] = {
     "direct": direct,

@@ -3,10 +3,20 @@
 from math import prod
 from typing import Any, NamedTuple
 
+from jax import lax
+
 from jaxnets.functional._shapes import Pairs, output_size
 
 CACHE_LINE = 64
 PARTS = ("forward", "input_grad", "kernel_grad")
+
+_HIGHEST = (
+    lax.Precision.HIGHEST,
+    lax.DotAlgorithmPreset.F32_F32_F32,
+    "highest",
+    "float32",
+    "F32_F32_F32",
+)
 
 
 class ConvSpec(NamedTuple):
@@ -107,3 +117,9 @@ class Work(NamedTuple):
 def copied_bytes(runs: int, channels: int, itemsize: int) -> int:
     """Bytes that copying `runs` runs of channels takes: a cache line each, at least."""
     return runs * max(CACHE_LINE, channels * itemsize)
+
+
+def is_exact(precision: Any) -> bool:
+    """Whether a precision forbids algorithms that round more than sums do."""
+    parts = precision if isinstance(precision, tuple) else (precision,)
+    return any(part in _HIGHEST for part in parts)

@@ -1,12 +1,16 @@
 """Convolution by kernels in C++ (`jaxnets.native`), on CPU.
 
 Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups have
-    many channels; the bandwidth of memory where they have one.
-Memory: a copy of the kernel, and a few hundred kilobytes for each thread.
-Accuracy: that of `direct`; the sums are formed in another order, in float32.
+    many channels; the bandwidth of memory where they have one. Depthwise convolutions
+    with long windows go by transforms of short tiles, 5 N log2 N flops for N points.
+Memory: a copy of the kernel, or its spectrum; a few hundred kilobytes for each thread,
+    and at most 16 MB of tiles.
+Accuracy: that of `direct`; the sums are formed in another order, in float32. By
+    transforms that of `fft`, 2e-7 to 4e-7 relative to the largest cells, which
+    `precision="highest"` does not allow: it keeps to sums.
 Does not support: dtypes but float32, more than three spatial axes, platforms but CPU,
     and installations without the compiled library.
-Choose it: on CPU, for windows of up to some tens of taps.
+Choose it: on CPU, for windows of up to some tens of taps, depthwise of any.
 """
 
 from math import prod
@@ -16,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import native
+from jaxnets.functional.conv_algorithms import _fft_core as core
+from jaxnets.functional.conv_algorithms._native_transforms import LANES, tiles
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
-RANK, LANES = 3, 16
-"""Spatial axes of the kernels, and the floats of their widest vectors."""
+RANK = 3
+"""Spatial axes of the kernels."""
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -27,9 +33,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     window = kernel.shape[:-2]
     positions = spec.positions(x.shape[1:-1], window)
     shape = (len(x), *positions, kernel.shape[-1])
-    return _call("forward", _cells(x), _window(kernel), spec, _deep(shape)).reshape(
-        shape
-    )
+    facts = core.forward_facts(x, kernel, spec)
+    y = _call("forward", _cells(x), _window(kernel), facts, _deep(shape))
+    return y.reshape(shape)
 
 
 def input_grad(
@@ -37,7 +43,8 @@ def input_grad(
 ) -> jax.Array:
     """dx[n, i, c] = Σ_{p,t: s·p + d·t − lo = i} Σ_o g[n, p, o] kernel[t, c, o]."""
     shape = (len(g), *spatial, kernel.shape[-2] * spec.groups)
-    dx = _call("input_grad", _cells(g), _window(kernel), spec, _deep(shape))
+    facts = core.input_grad_facts(g, kernel, spec, spatial)
+    dx = _call("input_grad", _cells(g), _window(kernel), facts, _deep(shape))
     return dx.reshape(shape)
 
 
@@ -47,7 +54,8 @@ def kernel_grad(
     """dk[t, c, o] = Σ_{n,p} x[n, s·p + d·t − lo, c] g[n, p, o]."""
     shape = (*window, x.shape[-1] // spec.groups, g.shape[-1])
     deep = (1,) * (RANK - len(window)) + shape
-    return _call("kernel_grad", _cells(x), _cells(g), spec, deep).reshape(shape)
+    facts = core.kernel_grad_facts(x, g, spec, window)
+    return _call("kernel_grad", _cells(x), _cells(g), facts, deep).reshape(shape)
 
 
 def unsupported(facts: ConvFacts) -> str | None:
@@ -60,6 +68,19 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 
 def work(part: str, facts: ConvFacts) -> Work:
+    """What the transforms or the sums take, whichever it is done by."""
+    sums = _work_of_sums(part, facts)
+    by_tiles = tiles(part, facts, sums.flops)
+    if by_tiles is None:
+        return sums
+    size = jnp.dtype(facts.dtype).itemsize
+    arrays = facts.batch * prod(facts.spatial) * facts.channels
+    arrays += facts.batch * prod(facts.positions) * facts.out
+    points = prod(by_tiles.lengths) * facts.channels
+    return Work(by_tiles.flops, size * (arrays + 2 * points), 1, "transforms")
+
+
+def _work_of_sums(part: str, facts: ConvFacts) -> Work:
     """Lanes of vectors that no channel fills count as work, as do spread channels."""
     groups, size = facts.spec.groups, jnp.dtype(facts.dtype).itemsize
     terms, results = facts.fan_in, facts.fan_out
@@ -83,15 +104,12 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 
 def _call(
-    part: str,
-    a: jax.Array,
-    b: jax.Array,
-    spec: ConvSpec,
-    shape: tuple[int, ...],
-    lengths: tuple[int, ...] = (),
+    part: str, a: jax.Array, b: jax.Array, facts: ConvFacts, shape: tuple[int, ...]
 ) -> jax.Array:
-    rank = len(spec.strides)
+    spec, rank = facts.spec, len(facts.window)
     none, one = (0,) * (RANK - rank), (1,) * (RANK - rank)
+    by_tiles = tiles(part, facts, _work_of_sums(part, facts).flops)
+    lengths = () if by_tiles is None else one + by_tiles.lengths
     # Of the type of `a`, which says what it varies over in a `shard_map`.
     like = jax.typeof(a).update(shape=shape, weak_type=False)
     call = jax.ffi.ffi_call(f"jaxnets_conv_{part}", like)

@@ -14,6 +14,8 @@ namespace jaxnets {
 namespace {
 
 constexpr i64 kMostPoints = 1 << 22;
+constexpr int kMostLanes = 16;
+constexpr float kOnes[kMostLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 class Fft {
  public:
@@ -54,30 +56,55 @@ class Fft {
         const float* from = p_.weights.at(tap, vector * kernels_.lanes);
         for (i64 slot = 0; slot < lanes_.slots; ++slot)
           kernels_.fft_place(from, axes[2].kernel_step * p_.weights.of_tap,
-                             axes[2].taps, lanes_.width(vector), lanes_.stored(vector),
-                             row + lanes_.offset(slot));
+                             axes[2].taps, lanes_.width(vector),
+                             lanes_.stored(vector, slot), row + lanes_.offset(slot));
         for (i64 i = 0; i < axes[2].taps * point(); ++i) row[i] *= scale;
       }
     kernels_.fft_there(k, plan_.steps.data(), plan_.count());
   }
 
+  // Tiles that go together. What is not finite would spread from the real parts to the
+  // imaginary ones, so these then go apart.
   void tiles(i64 vector, i64 group) {
     thread_local Floats room;
     float* z = room.resize(floats());
-    const i64 channel = vector * kernels_.lanes, first = group * lanes_.together();
-    for (i64 i = 0; i < lanes_.together(); ++i)
-      lay(kernels_, tiles_, lanes_, first + i, &Tile::cells, p_.x, vector,
-          z + lanes_.offset(i), plan_.points);
-    kernels_.fft_filter(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
-    for (i64 i = 0; i < lanes_.together() && first + i < tiles_.number(); ++i) {
+    const i64 first = group * lanes_.together(), half = lanes_.slots;
+    alignas(64) float undo[kMostLanes];
+    lay_tiles(vector, first, 0, half, z);
+    lay_tiles(vector, first + half, half, half, z);
+    if (kernels_.fft_balance(z, nullptr, plan_.points, undo)) {
+      kernels_.fft_filter(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
+      take_tiles(vector, first, 0, z, kOnes);
+      take_tiles(vector, first + half, half, z, undo);
+      return;
+    }
+    for (const i64 from : {first, first + half}) {
+      lay_tiles(vector, from, 0, half, z);
+      lay_tiles(vector, tiles_.number(), half, half, z);
+      kernels_.fft_filter(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
+      take_tiles(vector, from, 0, z, kOnes);
+    }
+  }
+
+  void lay_tiles(i64 vector, i64 first, i64 place, i64 count, float* z) const {
+    for (i64 i = 0; i < count; ++i)
+      lay(kernels_, tiles_, lanes_, first + i, &Tile::cells, p_.x, vector, place + i, z,
+          plan_.points);
+  }
+
+  void take_tiles(i64 vector, i64 first, i64 place, const float* z,
+                  const float* scale) const {
+    for (i64 i = 0; i < lanes_.slots && first + i < tiles_.number(); ++i) {
       const Tile tile = tiles_[first + i];
-      const float* from = z + lanes_.offset(i);
+      const i64 slot = i * lanes_.channels;
+      const float* from = z + lanes_.offset(place + i);
+      float* y = p_.y + vector * kernels_.lanes;
       const i64 step = tile.results[2].step * p_.out();
       tiles_.rows(tile.results, p_.size, p_.out(), tile.image,
                   [&](i64 point, i64 at, i64 count) {
                     if (at >= 0)
                       kernels_.fft_take(from + point * this->point(), count,
-                                        lanes_.width(vector), p_.y + at + channel,
+                                        lanes_.width(vector), scale + slot, y + at,
                                         step);
                   });
     }

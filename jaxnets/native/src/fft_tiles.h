@@ -106,20 +106,23 @@ struct FftLanes {
   int width(i64 vector) const {
     return static_cast<int>(std::min(lanes, channels - vector * lanes));
   }
-  int stored(i64 vector) const {
-    return slots > 1 ? width(vector) : static_cast<int>(lanes);
+  // Lanes that tile i of those that go together writes: the last one all that are left.
+  int stored(i64 vector, i64 i) const {
+    const bool last = i % slots == slots - 1;
+    return last ? static_cast<int>(lanes - i % slots * channels) : width(vector);
   }
   // Tiles that go together: real and imaginary parts of every slot.
   i64 together() const { return 2 * slots; }
   i64 offset(i64 i) const { return i / slots * lanes + i % slots * channels; }
 };
 
-// The rows of tile `number`, spans `of` it, into every second vector of z from `to` on;
-// zeros where there are no cells, or no such tile.
+// The rows of tile `number`, spans `of` it, into every second vector of z, as tile i of
+// those that go together; zeros where there are no cells, or no such tile.
 inline void lay(const Kernels& kernels, const Tiles& tiles, const FftLanes& lanes,
-                i64 number, Span (Tile::*of)[3], const Image& image, i64 vector,
-                float* to, i64 points) {
-  const int stored = lanes.stored(vector), width = lanes.width(vector);
+                i64 number, Span (Tile::*of)[3], const Image& image, i64 vector, i64 i,
+                float* z, i64 points) {
+  const int stored = lanes.stored(vector, i), width = lanes.width(vector);
+  float* to = z + lanes.offset(i);
   if (number >= tiles.number())
     return kernels.fft_place(nullptr, 0, points, width, stored, to);
   Tile tile = tiles[number];

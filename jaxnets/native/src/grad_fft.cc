@@ -55,12 +55,16 @@ class FftGrad {
     float* z = room.resize(2 * floats());
     float* w = z + floats();
     for (i64 i = 0; i < lanes_.together(); ++i) {
-      const i64 number = group * lanes_.together() + i, offset = lanes_.offset(i);
-      lay(kernels_, tiles_, lanes_, number, &Tile::cells, p_.x, vector, z + offset,
+      const i64 number = group * lanes_.together() + i;
+      lay(kernels_, tiles_, lanes_, number, &Tile::cells, p_.x, vector, i, z,
           plan_.points);
-      lay(kernels_, tiles_, lanes_, number, &Tile::results, p_.g, vector, w + offset,
+      lay(kernels_, tiles_, lanes_, number, &Tile::results, p_.g, vector, i, w,
           plan_.points);
     }
+    // Real parts of z meet imaginary ones of w in what is dropped, which must not be
+    // larger than what is kept.
+    float undo[16];
+    kernels_.fft_balance(z, w, plan_.points, undo);
     kernels_.fft_add_product(z, w, sum, plan_.steps.data(), plan_.count());
   }
 

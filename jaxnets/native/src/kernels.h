@@ -82,10 +82,18 @@ struct Kernels {
                           int count);
 
   // dst[i, lane] = src[i * step + lane] for lane < width, 0 up to `stored`, every
-  // second vector; zeros without a source. `fft_take` is the way back.
+  // second vector; zeros without a source. `fft_take` is the way back,
+  // times scale[lane].
   void (*fft_place)(const float* src, i64 step, i64 count, int width, int stored,
                     float* dst);
-  void (*fft_take)(const float* src, i64 count, int width, float* dst, i64 step);
+  void (*fft_take)(const float* src, i64 count, int width, const float* scale,
+                   float* dst, i64 step);
+
+  // Multiplies imaginary parts of z, lane by lane, by the power of two that makes them
+  // about as large as the real ones, and divides those of w, if it is there, by it;
+  // what z was multiplied by is undone by undo[lane]. False, and nothing done, if z has
+  // a number that is not finite.
+  bool (*fft_balance)(float* z, float* w, i64 points, float* undo);
 
   // To be called behind rows that were streamed, by the thread that did.
   void (*end_stream)();

@@ -46,6 +46,12 @@ inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(
 inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 inline Vector all(float value) { return value - Vector{}; }
 
+// The larger of `largest`, which is not negative, and the size of v.
+inline Vector larger(Vector largest, Vector v) {
+  const Vector size = v < 0.0f ? -v : v;
+  return size > largest ? size : largest;
+}
+
 // A mask of the first `count` lanes, fewer than L.
 #if defined(__AVX512F__)
 inline __mmask16 first(int count) {

@@ -1,0 +1,136 @@
+"""Which depthwise convolutions the compiled kernels do by transforms, in which tiles.
+
+The kernels transform `LANES` channels side by side and two tiles as the real and the
+imaginary part of one: 5 N log2 N flops a channel, 100 GFLOP/s a core with AVX-512 for
+64 to 32 768 points (64 at 27, 70 at 2187: a factor of 3 counts one and a half times).
+A tile of N points gives N − taps + 1 results an axis, or all of them where nothing
+wraps round onto anything but padding; its lengths are those of the least cost.
+"""
+
+from functools import cache
+from itertools import product
+from math import log2, prod
+from typing import NamedTuple
+
+from jaxnets.functional.conv_algorithms._spec import ConvFacts, is_exact
+
+LANES = 16
+MOST_POINTS = 1 << 16
+"""8 MB of vectors: more would be the business of memory."""
+
+HANDLED = 60.0
+"""Flops that a point costs beside its transforms: laid into vectors and taken out."""
+
+LEAST_SUMS = 1e6
+"""Flops of sums that are over before transforms are set up."""
+
+
+class Tiles(NamedTuple):
+    """Lengths of the transform, an axis each, and the flops of all of them."""
+
+    lengths: tuple[int, ...]
+    flops: float
+
+
+def tiles(part: str, facts: ConvFacts, sums: float) -> Tiles | None:
+    """The tiles of a part, or None if it is better done by sums of so many flops."""
+    spec = facts.spec
+    if facts.fan_in != 1 or facts.fan_out != 1 or set(spec.strides) != {1}:
+        return None
+    if is_exact(spec.precision) or sums < LEAST_SUMS:
+        return None
+    found = _cheapest(part, facts._replace(spec=spec._replace(precision=None)))
+    return found if found is not None and found.flops < sums else None
+
+
+@cache
+def _cheapest(part: str, facts: ConvFacts) -> Tiles | None:
+    axes = []
+    for size, results, taps, (lo, _), dilation in zip(
+        facts.spatial,
+        facts.positions,
+        facts.window,
+        facts.spec.padding,
+        facts.spec.dilation,
+        strict=True,
+    ):
+        if part == "input_grad":
+            size, results, lo = results, size, (taps - 1) * dilation - lo
+        axes.append(_Axis(size, results, taps, lo, dilation))
+    side_by_side = 2 * max(1, LANES // facts.channels)
+    vectors = -(-facts.channels // LANES)
+
+    def flops(lengths: tuple[int, ...]) -> float:
+        count = facts.batch
+        for axis, length in zip(axes, lengths, strict=True):
+            count *= axis.tiles(length)
+        groups = -(-count // side_by_side)
+        once = 5 * sum(map(steps, lengths))
+        # There and back for every group of tiles, once for the kernel.
+        each = groups * (2 * once + HANDLED) + once
+        return LANES * vectors * prod(lengths) * each
+
+    choices = product(*(axis.candidates() for axis in axes))
+    fitting = [lengths for lengths in choices if prod(lengths) <= MOST_POINTS]
+    if not fitting:
+        return None
+    best = min(fitting, key=flops)
+    return Tiles(best, flops(best))
+
+
+class _Axis(NamedTuple):
+    size: int
+    results: int
+    taps: int
+    lo: int
+    dilation: int
+
+    @property
+    def positions(self) -> int:
+        """Results of one phase of the dilation."""
+        return -(-self.results // self.dilation)
+
+    @property
+    def circle(self) -> int:
+        """Points on which what wraps round meets padding alone; as in fft_tiles.h."""
+        reach = self.positions + self.taps - 1
+        before = max(self.lo, 0) // self.dilation
+        cells = max(-(-(self.size + self.lo) // self.dilation), 1)
+        return max(reach - before, min(cells, reach), self.positions, self.taps)
+
+    def tiles(self, length: int) -> int:
+        phases = min(self.dilation, self.results)
+        if length >= self.circle:
+            return phases
+        return phases * -(-self.positions // (length - self.taps + 1))
+
+    def candidates(self) -> list[int]:
+        """The whole axis, and shorter tiles of which a sixth at least are results."""
+        whole = smooth(self.circle)
+        least = self.taps + self.taps // 5
+        return [n for n in smooth_numbers(least, whole - 1) if n >= 4] + [whole]
+
+
+def steps(length: int) -> float:
+    """The binary logarithm of a length, factors of 3 at what they cost."""
+    twos = (length & -length).bit_length() - 1
+    return twos + 1.5 * log2(length >> twos)
+
+
+def smooth(size: int) -> int:
+    """The least number of at least `size` with no prime factors but 2 and 3."""
+    return smooth_numbers(size, 2 * size)[0]
+
+
+def smooth_numbers(least: int, most: int) -> list[int]:
+    """All numbers from `least` to `most` with no prime factors but 2 and 3."""
+    found = []
+    three = 1
+    while three <= most:
+        number = three
+        while number <= most:
+            if number >= least:
+                found.append(number)
+            number *= 2
+        three *= 3
+    return sorted(found)
