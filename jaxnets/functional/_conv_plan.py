@@ -1,9 +1,10 @@
 """ConvPlan: which algorithm runs each part of a convolution, and whether it can."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts
+
 
 class ConvPlan(NamedTuple):
     """The algorithm of each part of a convolution; each a name or `"auto"`.

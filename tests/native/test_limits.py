@@ -158,6 +158,12 @@ WRONG = {
     "batch": ({"y": (2, 1, 3, 3, 4)}, {}, "shapes do not belong together"),
     "stride": ({}, {"strides": (1, 0, 1)}, "strides and dilation must be positive"),
     "dilation": ({}, {"dilation": (1, 1, -1)}, "strides and dilation must be positive"),
+    "lengths": ({}, {"lengths": (4, 4)}, "a length for each of three axes"),
+    "transforms of groups": (
+        {},
+        {"lengths": (1, 8, 8)},
+        "transforms: one channel a group is needed",
+    ),
     "no images": (
         {"x": (0, 1, 5, 5, 6), "y": (0, 1, 3, 3, 4)},
         {},
@@ -186,6 +192,27 @@ def test_wrong_calls_are_refused(wrong, part):
         low_level(part, shapes, options)
 
 
+DEPTHWISE = {"x": (1, 1, 5, 5, 2), "kernel": (1, 3, 3, 1, 2), "y": (1, 1, 3, 3, 2)}
+WRONG_TILES = {
+    "a stride": ({"strides": (1, 2, 1)}, (1, 8, 8), "strides of 1 are needed"),
+    "too short": ({}, (1, 2, 8), "a window longer than the transform"),
+    "nothing": ({}, (0, 0, 0), "a window longer than the transform"),
+    "negative": ({}, (1, 8, -8), "a window longer than the transform"),
+    "a factor of 5": ({}, (1, 8, 10), "other prime factors than 2 and 3"),
+    "too many points": ({}, (1, 4096, 4096), "too long a transform"),
+    "far too many points": ({}, (1 << 40, 1 << 40, 8), "too long a transform"),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("wrong", WRONG_TILES)
+def test_wrong_tiles_are_refused(wrong, part):
+    options, lengths, message = WRONG_TILES[wrong]
+    with pytest.raises(jax.errors.JaxRuntimeError, match=re.escape(message)):
+        low_level(part, DEPTHWISE, options | {"lengths": lengths})
+
+
 @needs_kernels
 def test_wrong_dtypes_and_missing_options_are_refused():
     with pytest.raises(jax.errors.JaxRuntimeError, match="expected F32 but got BF16"):
@@ -206,6 +233,7 @@ def low_level(part, shapes, options, dtype="float32"):
     """Call the kernels with whatever is given, two groups unless `options` differ."""
     one = (1, 1, 1)
     known = {"strides": one, "lo": (0, 0, 0), "dilation": one, "groups": 2}
+    known["lengths"] = ()
     known = {n: v for n, v in (known | options).items() if v is not None}
     attributes = {n: np.array(v, np.int64)[()] for n, v in known.items()}
     a, b, result = (shapes[name] for name in ARRAYS[part])
