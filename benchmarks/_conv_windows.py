@@ -11,10 +11,13 @@ from benchmarks._conv_report import SLOW, ConvReport
 from jaxnets.functional._conv_rule import Target, choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 
+TILES = "native by tiles"
+"""`native` where it transforms; by its own name it is kept to sums here."""
+
 SUMS = ("native", "gemm", "shift", "direct")
 """Algorithms that add products; the fastest of them is the direct side."""
 
-TRANSFORMS = ("fft", "overlap_add")
+TRANSFORMS = ("fft", "overlap_add", TILES)
 
 WINDOWS = {
     1: (4, 8, 16, 32, 64, 128, 256, 1024),
@@ -112,13 +115,25 @@ def _measure(
     layer = series.layer(window)
     facts = facts_of(layer)
     auto = choose(part, facts, Target(jax.default_backend()))
+    by_tiles = ALGORITHMS["native"].work(part, facts).kind == "transforms"
+    if auto == "native" and by_tiles:
+        auto = TILES
     # The rule's choice first: it is what the others are called slow against.
-    able = [n for n in SUMS + TRANSFORMS if ALGORITHMS[n].unsupported(facts) is None]
+    able = [
+        n
+        for n in SUMS + TRANSFORMS
+        if ALGORITHMS[n.split()[0]].unsupported(facts) is None
+        and (n != TILES or by_tiles)
+    ]
     names = [n for n in able if n not in hopeless or n == auto]
     names.sort(key=lambda name: name != auto)
     contestants = {}
     for name in names:
-        one = one_algorithm(part, facts, name, most_lines=lines)
+        sums = name == "native"
+        precise = facts._replace(spec=facts.spec._replace(precision="highest"))
+        one = one_algorithm(
+            part, precise if sums else facts, name.split()[0], most_lines=lines
+        )
         if one is None:
             report.notes.append(f"{layer.name}, {part}: {name} is too long to compile")
             hopeless.add(name)

@@ -37,7 +37,7 @@ from jaxnets.functional._conv_rule import Target, choose
 from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 
 RATES = Path(jaxnets.__file__).parent / "functional" / "_conv_rates.json"
-KINDS = ("dense", "grouped", "depthwise", "volume")
+KINDS = ("dense", "grouped", "depthwise", "volume", "transforms")
 WITHIN = 1.1
 FOLDS = 5
 RELATED = 0.1  # weight of measurements of another kind of work

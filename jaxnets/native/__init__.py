@@ -3,6 +3,7 @@
     src/kernels.cc      inner loops, compiled for each instruction set
     src/correlate.cc    the convolution and its input gradient
     src/kernel_grad.cc  its kernel gradient
+    src/fft.cc          depthwise convolution by transforms
     src/ffi.cc          the three as XLA calls them
     build.py            compiles them, as installing from source and
                         `python -m jaxnets.native` do
@@ -17,7 +18,7 @@ from functools import cache
 
 import jax
 
-from jaxnets.native.build import LIBRARY
+from jaxnets.native.build import LIBRARY, fingerprint
 
 PARTS = ("forward", "input_grad", "kernel_grad")
 
@@ -31,6 +32,8 @@ def missing() -> str | None:
         return "needs compiled kernels: python -m jaxnets.native makes them"
     try:
         library = ctypes.CDLL(str(LIBRARY))
+        if _text(library, "jaxnets_sources") != fingerprint():
+            return "has kernels of other sources: python -m jaxnets.native makes new"
         for part in PARTS:
             jax.ffi.register_ffi_target(
                 f"jaxnets_conv_{part}",
@@ -52,6 +55,10 @@ def instructions() -> str:
     reason = missing()
     if reason is not None:
         raise RuntimeError(f"jaxnets.native {reason}")
-    name = ctypes.CDLL(str(LIBRARY)).jaxnets_instructions
-    name.restype = ctypes.c_char_p
-    return name().decode()
+    return _text(ctypes.CDLL(str(LIBRARY)), "jaxnets_instructions")
+
+
+def _text(library: ctypes.CDLL, name: str) -> str:
+    function = getattr(library, name)
+    function.restype = ctypes.c_char_p
+    return function().decode()

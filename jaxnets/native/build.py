@@ -6,6 +6,7 @@ jaxlib brings. Nothing of jaxnets is imported, so that a build hook can load thi
 by its path.
 """
 
+import hashlib
 import importlib.util
 import os
 import platform
@@ -57,6 +58,7 @@ def build(library: Path = LIBRARY) -> Path:
         raise BuildError(f"{library.parent} cannot be written to")
     command, headers = compiler(), _headers()
     common = [*command, *FLAGS, "-I", str(headers), "-I", str(SOURCES)]
+    common.append(f'-DJAXNETS_SOURCES="{fingerprint()}"')
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
         for name in _instruction_sets():
@@ -77,6 +79,14 @@ def build(library: Path = LIBRARY) -> Path:
         finally:
             fresh.unlink(missing_ok=True)
     return library
+
+
+def fingerprint() -> str:
+    """What a library of these sources says of itself, to be told from older ones."""
+    found = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        found.update(source.name.encode() + b"\n" + source.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def compiler() -> list[str]:

@@ -180,6 +180,15 @@ def test_why_the_kernels_are_missing(monkeypatch, tmp_path, content, reason):
         native.instructions()
 
 
+def test_a_library_of_other_sources_is_not_called(monkeypatch):
+    """As after an upgrade over a library that was made by hand."""
+    if native.missing():
+        pytest.skip(f"native {native.missing()}")
+    monkeypatch.setattr(native, "fingerprint", lambda: "0" * 16)
+    reason = "has kernels of other sources: python -m jaxnets.native makes new"
+    assert native.missing.__wrapped__() == reason
+
+
 def test_switched_off_other_algorithms_do_the_work():
     code = """
         import numpy as np

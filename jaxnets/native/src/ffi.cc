@@ -182,6 +182,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxnets_conv_input_grad, jaxnets::InputGrad,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxnets_conv_kernel_grad, jaxnets::KernelGrad,
                               jaxnets::Signature());
 
+extern "C" const char* jaxnets_sources() { return JAXNETS_SOURCES; }
+
 extern "C" const char* jaxnets_instructions() { return jaxnets::best_kernels().name; }
 
 #pragma GCC visibility pop
