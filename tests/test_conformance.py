@@ -107,6 +107,16 @@ each_case = pytest.mark.parametrize(
     "case", CASES, ids=[f"{case.name}-{case.label.replace(' ', '_')}" for case in CASES]
 )
 
+FIRST = {case.name: case for case in reversed(CASES)}
+first_fast = pytest.mark.parametrize(
+    "case",
+    [
+        case if case is FIRST[case.name] else pytest.param(case, marks=pytest.mark.slow)
+        for case in CASES
+    ],
+    ids=[f"{case.name}-{case.label.replace(' ', '_')}" for case in CASES],
+)
+
 
 def public_names() -> set[str]:
     """Every public name of every room; modules and the rooms' folders are not names."""
@@ -149,7 +159,7 @@ def test_vmap_equals_loop(case: Case):
         assert_close(one, case.call(*arguments), reduction=64)
 
 
-@each_case
+@first_fast
 def test_vmap_over_one_argument_equals_loop(case: Case):
     draws = [case.draw(seed) for seed in range(3)]
     with_arrays = [i for i, a in enumerate(draws[0]) if jax.tree.leaves(a)]
@@ -190,7 +200,7 @@ def smooth_part(case: Case, arguments: tuple):
     return call, [arguments[position] for position in case.smooth]
 
 
-@each_case
+@first_fast
 def test_remat_keeps_the_gradient(case: Case):
     call, smooth = smooth_part(case, case.draw(0))
 
@@ -205,6 +215,7 @@ def test_remat_keeps_the_gradient(case: Case):
     assert 0 < size < np.inf
 
 
+@pytest.mark.slow
 @each_case
 @pytest.mark.usefixtures("x64")
 def test_derivatives_to_second_order_in_both_modes(case: Case):
@@ -222,7 +233,7 @@ def to_dtype(tree, dtype):
     )
 
 
-@each_case
+@first_fast
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_dtype_is_kept_and_halves_are_computed_wide(case: Case, dtype: str):
     if dtype not in ("float32", *case.dtypes):
@@ -236,7 +247,7 @@ def test_dtype_is_kept_and_halves_are_computed_wide(case: Case, dtype: str):
         assert_close(got, want, dtype=dtype if floating else want.dtype, reduction=4)
 
 
-@each_case
+@first_fast
 @pytest.mark.usefixtures("x64")
 def test_float64_stays_float64(case: Case):
     wide = case.call(*to_dtype(case.draw(0), jnp.float64))
@@ -248,7 +259,7 @@ def test_float64_stays_float64(case: Case):
             assert_close(got.astype(jnp.float32), want, reduction=64)
 
 
-@each_case
+@first_fast
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_a_sharded_batch_gives_the_same(case: Case, axis_type: AxisType):
     if not case.batched:
