@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "conv.h"
+#include "fold.h"
 #include "problem.h"
 
 namespace jaxnets {
@@ -60,6 +61,7 @@ void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
 void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
                 const Kernels& kernels, Team& team) {
   const Sizes s = simplest(sizes);
+  if (suits_fold(s, kernels)) return fold_input_grad(s, g, kernel, dx, kernels, team);
   bool met = true;
   for (int a = 0; a < 3; ++a)
     for (i64 phase = 0; phase < s.strides[a]; ++phase)

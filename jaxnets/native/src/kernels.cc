@@ -2,13 +2,14 @@
 #include "kernels.h"
 
 #include "dense_kernels.h"
+#include "fold_kernels.h"
 #include "lanes_kernels.h"
 
 namespace jaxnets {
 
 extern const Kernels JAXNETS_KERNELS = {
-    JAXNETS_NAME,    L,      kMostVectors, dense, lanes_only, dense_grad,
-    lanes_only_grad, spread, end_stream,
+    JAXNETS_NAME,    L,      kMostVectors, dense,    lanes_only, dense_grad,
+    lanes_only_grad, spread, transpose,    add_rows, end_stream,
 };
 
 }  // namespace jaxnets

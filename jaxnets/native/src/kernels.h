@@ -30,6 +30,12 @@ struct Pairs {
   i64 rows, count;
 };
 
+// Rows of products, from row `from` on, and the sums that they belong to.
+struct AddedRow {
+  i64 from;
+  float* to;
+};
+
 struct Kernels {
   const char* name;
   int lanes;    // floats in a vector
@@ -61,6 +67,17 @@ struct Kernels {
   // negative. All indices are below `span`; nothing is read at or beyond `end`.
   void (*spread)(const float* src, i64 step, const float* end, i64 cells,
                  const std::int32_t* index, i64 terms, i64 span, float* dst);
+
+  // to[c, r] = from[r, c] for r < rows, c < columns; zeros for r from `rows` to
+  // `width`.
+  void (*transpose)(const float* from, i64 from_step, i64 rows, i64 columns, float* to,
+                    i64 to_step, i64 width);
+
+  // row.to[columns[c] + p] += from[(row.from + c) * from_step + p] for each of `number`
+  // rows, c < length and p < count. Up to `lanes` floats behind are written as they
+  // are.
+  void (*add_rows)(const float* from, i64 from_step, const AddedRow* rows, i64 number,
+                   const i64* columns, i64 length, i64 count);
 
   // To be called behind rows that were streamed, by the thread that did.
   void (*end_stream)();
