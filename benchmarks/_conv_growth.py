@@ -94,7 +94,9 @@ def accuracy(report: ConvReport, quick: bool) -> dict[str, list[tuple[float, flo
         series[3] = (16, (3, 5, 7))
     report.say("", "Relative error of float32 against sums in float64:", "")
     head = (*ALGORITHMS,)
-    report.say("| case | part | " + " | ".join(head) + " |", "|---|---|" + "---|" * len(head))
+    report.say(
+        "| case | part | " + " | ".join(head) + " |", "|---|---|" + "---|" * len(head)
+    )
     curves: dict[str, list[tuple[float, float]]] = {}
     found: list[dict[str, Any]] = []
     for rank, (size, windows) in series.items():

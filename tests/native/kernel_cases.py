@@ -241,4 +241,57 @@ KERNEL_GRADIENTS = {
     "panels of several rows": (1, (50, 30), (3, 3), 3, 20, {"padding": 1}),
     "many rows of the kernel": (1, (6, 20), (2, 7), 9, 33, {"padding": 3}),
 }  # fmt: skip
-CASES = DENSE | WINDOWS | GROUPED | DEPTHWISE | KERNEL_GRADIENTS
+FOLDED = {
+    "one input": (3, (9, 12), (3, 3), 1, 20, {"padding": 1}),
+    "one image, cut into rows": (1, (48, 11), (5, 5), 1, 20, {"padding": 2}),
+    "one image too large for a part": (1, (310, 305), (3, 3), 1, 16, {}),
+    "one signal, cut": (1, (3001,), (7,), 2, 24, {"padding": ((2, 5),)}),
+    "one volume, cut": (1, (16, 9, 8), (2, 3, 3), 1, 24, {"padding": 1}),
+    "planes too large for a part": (1, (3, 9, 9000), (1, 1, 3), 1, 17, {}),
+    "many images to a part": (70, (5, 6), (3, 3), 1, 33, {"padding": 1}),
+    "three inputs, many outputs": (2, (7, 9), (3, 3), 3, 300, {"padding": 1}),
+    "more products than are added at a time": (1, (21, 23), (19, 17), 2, 40, {}),
+    "strides that the window overlaps": (
+        2, (15, 14), (5, 5), 1, 24, {"strides": (2, 3), "padding": 2}
+    ),
+    "strides beyond the window": (
+        4, (17, 22), (2, 3), 1, 130, {"strides": (3, 5), "padding": ((1, 0), (0, 2))}
+    ),
+    "a stride beyond the image, one input": (
+        9, (3, 4), (2, 3), 1, 600, {"strides": (4, 5)}
+    ),
+    "strides in a signal cut into parts": (
+        1, (2000,), (9,), 1, 24, {"strides": 4, "padding": ((3, 1),)}
+    ),
+    "dilation": (2, (16, 19), (3, 3), 1, 24, {"padding": 3, "dilation": (2, 3)}),
+    "dilation and strides share a factor": (
+        2, (21, 22), (3, 4), 1, 24,
+        {"padding": 4, "dilation": (4, 2), "strides": (2, 4)},
+    ),
+    "negative padding, folded": (
+        2, (14, 15), (3, 3), 1, 20, {"padding": ((-2, 1), (1, -3))}
+    ),
+    "negative padding, one image in parts": (
+        1, (60, 13), (3, 3), 1, 20, {"padding": ((-5, -9), (-1, -2))}
+    ),
+    "a window larger than the image, folded": (
+        3, (4, 5), (7, 8), 1, 20, {"padding": 4}
+    ),
+    "padding that windows lie in": (2, (10, 12), (4, 4), 1, 40, {"padding": 4}),
+    "a large dilation": (
+        2, (12, 10), (3, 2), 1, 80, {"padding": (9, 4), "dilation": (9, 7)}
+    ),
+    "groups, folded": (2, (9, 10), (3, 3), 2, 20, {"groups": 3, "padding": 1}),
+    "groups of one input": (
+        1, (33, 12), (3, 3), 1, 9, {"groups": 5, "strides": 2, "padding": 1}
+    ),
+    "groups in a volume": (
+        2, (6, 7, 8), (3, 3, 3), 1, 20, {"groups": 4, "padding": 1}
+    ),
+    "one window, few inputs": (40, (5, 6), (4, 5), 1, 40, {"strides": 3}),
+    "three axes, strides and dilation": (
+        2, (7, 9, 11), (3, 2, 3), 1, 24,
+        {"strides": (2, 3, 2), "dilation": (1, 2, 3), "padding": (1, 2, 3)},
+    ),
+}  # fmt: skip
+CASES = FOLDED | DENSE | WINDOWS | GROUPED | DEPTHWISE | KERNEL_GRADIENTS

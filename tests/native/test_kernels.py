@@ -51,6 +51,20 @@ def test_what_is_not_a_number_stays_in_its_group(groups, rng):
             assert all(np.isfinite(a[..., others]).all() for a in (y, dx, dk))
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_what_is_not_a_number_stays_in_its_window(groups, rng):
+    """Pixels that share a vector, or a row of sums, see nothing of each other."""
+    options = {"groups": groups, "strides": (1, 2), "padding": 1}
+    problem = make_problem(rng, 2, (9, 21), (3, 3), 1, 24, **options).single()
+    g = np.array(problem.g)
+    g[0, 4, 5] = np.nan
+    for name in instruction_sets():
+        _, dx, _ = parts((problem.x, problem.kernel, g, problem.spec), name)
+        bad = np.isnan(dx)
+        assert bad[0, 3:6, 9:12].all()
+        assert bad.sum() == 9 * groups
+
+
 @pytest.mark.parametrize(("fan", "groups"), [(5, 1), (3, 4), (1, 16)])
 def test_cells_that_no_tap_meets_may_hold_anything(fan, groups, rng):
     options = {"strides": (1, 3), "groups": groups}

@@ -1,8 +1,10 @@
 """Convolution by kernels in C++ (`jaxnets.native`), on CPU.
 
 Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups have
-    many channels; the bandwidth of memory where they have one. Depthwise convolutions
-    with long windows go by transforms of short tiles, 5 N log2 N flops for N points.
+    many channels; the bandwidth of memory where they have one. The input gradient
+    towards few channels adds up one product of all taps, as `gemm` does. Depthwise
+    convolutions with long windows go by transforms of short tiles, 5 N log2 N flops for
+    N points.
 Memory: a copy of the kernel, or its spectrum; a few hundred kilobytes for each thread,
     and at most 16 MB of tiles.
 Accuracy: that of `direct`; the sums are formed in another order, in float32. By
@@ -81,11 +83,20 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 
 def _work_of_sums(part: str, facts: ConvFacts) -> Work:
-    """Lanes of vectors that no channel fills count as work, as do spread channels."""
+    """Lanes of vectors that no channel fills count as work, as do spread channels.
+
+    Of an input gradient that is folded, transposing and adding count as well.
+    """
     groups, size = facts.spec.groups, jnp.dtype(facts.dtype).itemsize
     terms, results = facts.fan_in, facts.fan_out
     cells = facts.batch * prod(facts.spatial)
     if part == "input_grad":
+        folded = _folded_vectors(facts)
+        if folded is not None:
+            arrays = cells * facts.channels
+            arrays += facts.batch * prod(facts.positions) * facts.out
+            moved = size * (arrays + facts.kernel_cells)
+            return Work(2 * LANES * folded, moved, 1)
         terms, results = results, terms
         cells = facts.batch * prod(facts.positions)
     kind, spread = "dense", 0.0
@@ -101,6 +112,50 @@ def _work_of_sums(part: str, facts: ConvFacts) -> Work:
     calls = prod(facts.spec.strides) if part == "input_grad" else 1
     moved = size * (arrays + 2 * facts.kernel_cells + spread / 8)
     return Work(2 * facts.products * filled, moved, calls, kind)
+
+
+def _folded_vectors(facts: ConvFacts) -> float | None:
+    """Products of vectors that folding an input gradient takes; None if it does not.
+
+    What `suits_fold` in `native/src/fold.cc` compares, for the widest vectors.
+    """
+    facts = _simplest(facts)
+    groups, fan_in, fan_out = facts.spec.groups, facts.fan_in, facts.fan_out
+    cells, taps = facts.batch * prod(facts.spatial), prod(facts.window)
+    strides = prod(facts.spec.strides)
+    correlation = cells / strides * taps * facts.out * -(-fan_in // LANES)
+    if groups > 1 and fan_in < LANES:
+        phases = prod(map(min, facts.spec.strides, facts.window))
+        inputs = min(groups, -(-LANES // fan_in)) * fan_out
+        vectors = -(-facts.channels // LANES) * fan_out
+        spread = phases * (2 * LANES if inputs > LANES else 8)
+        correlation = cells / strides * vectors * (2 * taps + spread)
+    *outer, across = facts.positions
+    rows = facts.batch * prod(outer)
+    products = rows * across * facts.out * taps * fan_in / LANES
+    turned = rows * across * groups * -(-fan_out // LANES) * LANES
+    added = rows * groups * (100 + 12 * -(-across // LANES) * taps * fan_in)
+    folded = products + turned + added + 2 * cells * facts.channels
+    return folded if folded < correlation else None
+
+
+def _simplest(facts: ConvFacts) -> ConvFacts:
+    """Where the one window is the whole image, all its cells are channels of one."""
+    spec, ones = facts.spec, (1,) * len(facts.window)
+    whole = (
+        spec.groups == 1
+        and facts.window == facts.spatial
+        and facts.positions == ones
+        and not any(lo for lo, _ in spec.padding)
+        and all(
+            d == 1 or n == 1 for d, n in zip(spec.dilation, facts.window, strict=True)
+        )
+    )
+    if not whole:
+        return facts
+    alone = spec._replace(strides=ones, padding=((0, 0),) * len(ones), dilation=ones)
+    cells = facts.channels * prod(facts.window)
+    return facts._replace(spatial=ones, window=ones, channels=cells, spec=alone)
 
 
 def _call(

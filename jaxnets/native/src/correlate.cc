@@ -3,6 +3,7 @@
 
 #include "conv.h"
 #include "fft.h"
+#include "fold.h"
 #include "problem.h"
 
 namespace jaxnets {
@@ -64,6 +65,8 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
                 const Lengths& lengths, const Kernels& kernels, Team& team) {
   const bool sums = lengths[0] == 0;
   const Sizes s = sums ? simplest(sizes) : sizes;
+  if (sums && suits_fold(s, kernels))
+    return fold_input_grad(s, g, kernel, dx, kernels, team);
   bool met = true;
   for (int a = 0; a < 3; ++a)
     for (i64 phase = 0; phase < s.strides[a]; ++phase)

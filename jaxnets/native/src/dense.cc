@@ -10,6 +10,7 @@ namespace jaxnets {
 namespace {
 
 constexpr i64 kPanelFloats = 1 << 16;  // of weights that every row of a box reads
+constexpr i64 kShortSum = 64;          // takes no longer than to fetch its result again
 
 class Dense {
  public:
@@ -29,7 +30,10 @@ class Dense {
     pack();
     const i64 wanted = kTasks * team_.threads();
     const i64 least = ceil_div(wanted, p_.groups * columns_);
-    const Boxes boxes(p_.axes, p_.batch, p_.fan_in, kBoxFloats, least);
+    // Every column passes over the box, whose results stay in the cache if they matter.
+    const bool brief = p_.taps() * p_.fan_in <= kShortSum;
+    const i64 cell = brief ? std::max(p_.fan_in, p_.fan_out) : p_.fan_in;
+    const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least);
     // Columns of outputs share a box unless there are too few boxes.
     const i64 shares = std::min(columns_, ceil_div(wanted, boxes.number() * p_.groups));
     team_.run(boxes.number() * p_.groups * shares, [&](i64 task) {

@@ -14,30 +14,44 @@ template <int U, int V>
 void dense_block(const Row& row, const i64* offsets, i64 runs, i64 length,
                  const float* w, int width, bool add) {
   Vector sums[U][V];
-  for (int u = 0; u < U; ++u) {
-    for (int v = 0; v < V; ++v) {
-      const float* y = row.y + u * row.y_step + v * L;
-      sums[u][v] = add ? load_some(y, width - v * L) : Vector{};
-    }
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sums[u][v] = Vector{};
+  if (add) {
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v)
+        sums[u][v] = load_some(row.y + u * row.y_step + v * L, width - v * L);
   }
   for (i64 r = 0; r < runs; ++r) {
     const float* x = row.x + offsets[r];
     for (i64 i = 0; i < length; ++i, w += V * L) {
       Vector weights[V];
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) weights[v] = load(w + v * L);
 #pragma GCC unroll 8
       for (int u = 0; u < U; ++u) {
         const Vector value = all(x[u * row.x_step + i]);
+#pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sums[u][v] += value * weights[v];
       }
     }
   }
-  for (int u = 0; u < U; ++u) {
-    for (int v = 0; v < V; ++v) {
-      float* y = row.y + u * row.y_step + v * L;
-      store_past(y, sums[u][v], width - v * L, row.stream);
-    }
+  // Short sums would spend their time on asking every vector how it is stored.
+  if (width >= V * L && !row.stream) {
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) store(row.y + u * row.y_step + v * L, sums[u][v]);
+    return;
   }
+#pragma GCC unroll 8
+  for (int u = 0; u < U; ++u)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      store_past(row.y + u * row.y_step + v * L, sums[u][v], width - v * L, row.stream);
 }
 
 // A row in blocks of nearly equal numbers of pixels.
@@ -90,24 +104,30 @@ void dense(const Row& row, const i64* offsets, i64 runs, i64 length, const float
 template <int E, int V>
 void grad_block(const Pairs& pairs, const float* x, float* dk, i64 dk_step, int width) {
   Vector sums[E][V];
+#pragma GCC unroll 16
   for (int e = 0; e < E; ++e)
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) sums[e][v] = Vector{};
   for (i64 r = 0; r < pairs.rows; ++r) {
     const float* a = x + r * pairs.x_row;
     const float* g = pairs.g + r * pairs.g_row;
     for (i64 p = 0; p < pairs.count; ++p) {
       Vector values[V];
+#pragma GCC unroll 4
       for (int v = 0; v < V; ++v) values[v] = load(g + v * L);
 #pragma GCC unroll 16
       for (int e = 0; e < E; ++e) {
         const Vector value = all(a[e]);
+#pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sums[e][v] += value * values[v];
       }
       a += pairs.x_step;
       g += pairs.g_step;
     }
   }
+#pragma GCC unroll 16
   for (int e = 0; e < E; ++e) {
+#pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       float* to = dk + e * dk_step + v * L;
       const int count = width - v * L;

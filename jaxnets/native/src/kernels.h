@@ -39,6 +39,12 @@ struct FftStep {
   const float* turns;
 };
 
+// Rows of products, from row `from` on, and the sums that they belong to.
+struct AddedRow {
+  i64 from;
+  float* to;
+};
+
 struct Kernels {
   const char* name;
   int lanes;    // floats in a vector
@@ -94,6 +100,17 @@ struct Kernels {
   // what z was multiplied by is undone by undo[lane]. False, and nothing done, if z has
   // a number that is not finite.
   bool (*fft_balance)(float* z, float* w, i64 points, float* undo);
+
+  // to[c, r] = from[r, c] for r < rows, c < columns; zeros for r from `rows` to
+  // `width`.
+  void (*transpose)(const float* from, i64 from_step, i64 rows, i64 columns, float* to,
+                    i64 to_step, i64 width);
+
+  // row.to[columns[c] + p] += from[(row.from + c) * from_step + p] for each of `number`
+  // rows, c < length and p < count. Up to `lanes` floats behind are written as they
+  // are.
+  void (*add_rows)(const float* from, i64 from_step, const AddedRow* rows, i64 number,
+                   const i64* columns, i64 length, i64 count);
 
   // To be called behind rows that were streamed, by the thread that did.
   void (*end_stream)();

@@ -10,6 +10,7 @@ template <int U>
 void lanes_block(const Row& row, const i64* offsets, const i64* weights, i64 terms,
                  const float* w, int width) {
   Vector sums[U];
+#pragma GCC unroll 8
   for (int u = 0; u < U; ++u) sums[u] = Vector{};
   for (i64 t = 0; t < terms; ++t) {
     const float* x = row.x + offsets[t];
@@ -17,6 +18,7 @@ void lanes_block(const Row& row, const i64* offsets, const i64* weights, i64 ter
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) sums[u] += load(x + u * row.x_step) * weight;
   }
+#pragma GCC unroll 8
   for (int u = 0; u < U; ++u)
     store_past(row.y + u * row.y_step, sums[u], width, row.stream);
 }
@@ -54,6 +56,7 @@ template <int E>
 void lanes_grad_block(const Pairs& pairs, const float* x, i64 entry_step, float* dk,
                       i64 dk_step) {
   Vector sums[E];
+#pragma GCC unroll 24
   for (int e = 0; e < E; ++e) sums[e] = Vector{};
   for (i64 r = 0; r < pairs.rows; ++r) {
     const float* a = x + r * pairs.x_row;
@@ -66,6 +69,7 @@ void lanes_grad_block(const Pairs& pairs, const float* x, i64 entry_step, float*
       g += pairs.g_step;
     }
   }
+#pragma GCC unroll 24
   for (int e = 0; e < E; ++e) {
     float* to = dk + e * dk_step;
     store(to, load(to) + sums[e]);
