@@ -67,14 +67,16 @@ def work(part: str, facts: ConvFacts) -> Work:
     if part == "input_grad":
         terms, results = results, terms
         cells = facts.batch * prod(facts.positions)
-    kind, spread = "dense", 0.0
+    kind, spread, lanes = "dense", 0.0, LANES
     if groups > 1 and results < LANES:
         kind = "depthwise" if facts.fan_in == facts.fan_out == 1 else "grouped"
-        spread = cells * terms * -(-groups * results // LANES) * LANES
+        if kind == "depthwise" and part != "kernel_grad" and facts.spec.strides[-1] == 1:
+            lanes = 1  # vectors span the results of a row
+        spread = cells * terms * -(-groups * results // lanes) * lanes
         if terms > results:  # inputs of more than one vector, taken one at a time
             spread *= LANES
         results *= groups
-    filled = -(-results // LANES) * LANES / max(1, results)
+    filled = -(-results // lanes) * lanes / max(1, results)
     arrays = facts.batch * prod(facts.spatial) * facts.channels
     arrays += facts.batch * prod(facts.positions) * facts.out
     calls = prod(facts.spec.strides) if part == "input_grad" else 1

@@ -6,8 +6,8 @@
 namespace jaxnets {
 namespace {
 
-// U results of V vectors each, the last of them `width` floats.
-template <int U, int V>
+// U results of V vectors each, or of `width` floats.
+template <int U, int V, bool Whole = true>
 [[gnu::noinline]] void lanes_block(const Row& row, const i64* offsets,
                                    const i64* weights, i64 terms, const float* w,
                                    int width) {
@@ -26,7 +26,7 @@ template <int U, int V>
 #pragma GCC unroll 16
       for (int u = 0; u < U; ++u) {
         const float* at = x + u * step + v * L;
-        sums[v][u] += (V > 1 ? load(at) : load_some(at, width)) * factor;
+        sums[v][u] += (Whole ? load(at) : load_some(at, width)) * factor;
       }
     }
   }
@@ -34,7 +34,7 @@ template <int U, int V>
   for (int u = 0; u < U; ++u)
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v)
-      store_past(row.y + u * row.y_step + v * L, sums[v][u], V > 1 ? L : width,
+      store_past(row.y + u * row.y_step + v * L, sums[v][u], Whole ? L : width,
                  row.stream);
 }
 
@@ -66,7 +66,7 @@ void lanes_pixels(const Row& row, int pixels, const i64* offsets, const i64* wei
     here.x += vectors * L, here.y += vectors * L, w += vectors * L;
     left -= vectors;
   }
-  if (width < L) lanes_block<U, 1>(here, offsets, weights, terms, w, width);
+  if (width < L) lanes_block<U, 1, false>(here, offsets, weights, terms, w, width);
 }
 
 void lanes_only(const Row& whole, const i64* offsets, const i64* weights, i64 terms,
