@@ -60,7 +60,7 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 
 def work(part: str, facts: ConvFacts) -> Work:
-    """Lanes of vectors that no channel fills count as work, as do spread channels."""
+    """Lanes of vectors that nothing fills count as work, as do spread channels."""
     groups, size = facts.spec.groups, jnp.dtype(facts.dtype).itemsize
     terms, results = facts.fan_in, facts.fan_out
     cells = facts.batch * prod(facts.spatial)
@@ -70,7 +70,8 @@ def work(part: str, facts: ConvFacts) -> Work:
     kind, spread, lanes = "dense", 0.0, LANES
     if groups > 1 and results < LANES:
         kind = "depthwise" if facts.fan_in == facts.fan_out == 1 else "grouped"
-        if kind == "depthwise" and part != "kernel_grad" and facts.spec.strides[-1] == 1:
+        in_line = part != "kernel_grad" and facts.spec.strides[-1] == 1
+        if kind == "depthwise" and in_line:
             lanes = 1  # vectors span the results of a row
         spread = cells * terms * -(-groups * results // lanes) * lanes
         if terms > results:  # inputs of more than one vector, taken one at a time
