@@ -83,7 +83,7 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 
 def _work_of_sums(part: str, facts: ConvFacts) -> Work:
-    """Lanes of vectors that no channel fills count as work, as do spread channels.
+    """Lanes of vectors that nothing fills count as work, as do spread channels.
 
     Of an input gradient that is folded, transposing and adding count as well.
     """
@@ -99,14 +99,17 @@ def _work_of_sums(part: str, facts: ConvFacts) -> Work:
             return Work(2 * LANES * folded, moved, 1)
         terms, results = results, terms
         cells = facts.batch * prod(facts.positions)
-    kind, spread = "dense", 0.0
+    kind, spread, lanes = "dense", 0.0, LANES
     if groups > 1 and results < LANES:
         kind = "depthwise" if facts.fan_in == facts.fan_out == 1 else "grouped"
-        spread = cells * terms * -(-groups * results // LANES) * LANES
+        in_line = part != "kernel_grad" and facts.spec.strides[-1] == 1
+        if kind == "depthwise" and in_line:
+            lanes = 1  # vectors span the results of a row
+        spread = cells * terms * -(-groups * results // lanes) * lanes
         if terms > results:  # inputs of more than one vector, taken one at a time
             spread *= LANES
         results *= groups
-    filled = -(-results // LANES) * LANES / max(1, results)
+    filled = -(-results // lanes) * lanes / max(1, results)
     arrays = facts.batch * prod(facts.spatial) * facts.channels
     arrays += facts.batch * prod(facts.positions) * facts.out
     calls = prod(facts.spec.strides) if part == "input_grad" else 1

@@ -38,6 +38,8 @@ void solve(Problem p, const Kernels& kernels, Team& team) {
     solve_dense(p, kernels, team);
   } else if (suits_depthwise(p, kernels)) {
     solve_depthwise({p}, kernels, team);
+  } else if (suits_large_windows(p)) {
+    solve_large_windows(p, kernels, team);
   } else {
     solve_lanes(p, kernels, team);
   }

@@ -3,21 +3,52 @@
 // A box of results is cut into strips that meet the same taps: rows within the image,
 // columns at its sides, single results in its corners. Nothing is copied, and taps that
 // would meet padding are left out.
+//
+// Channels that are no whole vectors are whole vectors several results at a time, where
+// cells and results follow each other; else the last vector of a result is masked.
 #include <array>
+#include <numeric>
 
 #include "problem.h"
 
 namespace jaxnets {
 namespace {
 
-// Results that meet the same taps; floats of the arrays that the first begins at.
+// Results that meet the same taps, or rows of such results: floats of the arrays that
+// the first begins at, and `floats` in each of them.
 struct Strip {
-  i64 x, x_step, y, y_step, count;
+  i64 x, x_step, y, y_step, count, floats;
   i64 first_term, terms;
 };
 
-// What a level-1 cache holds beside the weights.
-constexpr i64 kCachedFloats = 7 << 10;
+// Of channels and taps that are passed by for a few results at a time. The weights of
+// more would come from afar for each of them.
+constexpr i64 kPassedFloats = 1 << 16;
+constexpr i64 kPassedVectors = 4;
+
+// From so many terms on, reading fewer weights counts more than reading in order.
+constexpr i64 kManyTerms = 16;
+
+// Weights of a row of results that is a single cell.
+constexpr i64 kRowFloats = 1 << 13;
+
+// Of the lanes, where results have vectors of their own though they could share them;
+// and where they could not.
+constexpr double kFilled = 0.9, kHalfFilled = 0.5;
+
+// How many of the lanes hold channels if every result has vectors of its own.
+double filled(i64 channels, i64 lanes) {
+  return static_cast<double>(channels) / (ceil_div(channels, lanes) * lanes);
+}
+
+i64 taps_of_window(const Problem& p) { return p.window[0] * p.window[1] * p.window[2]; }
+
+// Whether vectors span several results, which the kernel is then repeated for.
+bool in_line(const Problem& p, i64 lanes) {
+  return p.axes[2].step == 1 && p.axes[2].out_step == 1 &&
+         filled(p.out(), lanes) < kFilled &&
+         std::lcm(p.out(), lanes) * taps_of_window(p) <= kPassedFloats;
+}
 
 class Depthwise {
  public:
@@ -26,7 +57,16 @@ class Depthwise {
         p_(phases[0]),
         kernels_(kernels),
         team_(team),
-        blocks_(p_.out() / kernels.lanes) {}
+        in_line_(in_line(p_, kernels.lanes)),
+        blocks_(in_line_ ? 1 : ceil_div(p_.out(), kernels.lanes)),
+        packed_cell_(blocks_ * kernels.lanes) {
+    if (!in_line_) return;
+    packed_cell_ = std::lcm(p_.out(), i64{kernels.lanes});
+    const i64 row = all_inside(p_.axes[2]).count() * p_.out();
+    if (row * p_.taps() <= kRowFloats)
+      packed_cell_ =
+          std::max(packed_cell_, ceil_div(row, kernels.lanes) * kernels.lanes);
+  }
 
   void run() {
     pack();
@@ -36,22 +76,12 @@ class Depthwise {
     for (const Problem& phase : phases_)
       for (int a = 0; a < 3; ++a)
         axes[a].count = std::max(axes[a].count, phase.axes[a].count);
-    const Boxes boxes(axes, p_.batch, p_.groups, kBoxFloats, ceil_div(wanted, blocks_));
+    const Boxes boxes(axes, p_.batch, p_.out(), kBoxFloats, ceil_div(wanted, blocks_));
     const i64 shares = std::min(blocks_, ceil_div(wanted, boxes.number()));
     team_.run(boxes.number() * shares, [&](i64 task) {
       const i64 share = task % shares;
-      const Box whole = boxes[task / shares];
-      for (std::size_t i = 0; i < phases_.size(); ++i) {
-        Box here = whole;
-        bool some = true;
-        for (int a = 0; a < 3; ++a) {
-          here.to[a] = std::min(here.to[a], phases_[i].axes[a].count);
-          some = some && here.count(a) > 0;
-        }
-        if (some)
-          box(phases_[i], packed_.data() + i * taps_of_window() * p_.out(), here,
-              blocks_ * share / shares, blocks_ * (share + 1) / shares);
-      }
+      box_of_phases(boxes[task / shares], blocks_ * share / shares,
+                    blocks_ * (share + 1) / shares);
     });
   }
 
@@ -61,15 +91,31 @@ class Depthwise {
     std::vector<i64> offsets, weights;
   };
 
-  i64 taps_of_window() const { return p_.window[0] * p_.window[1] * p_.window[2]; }
-
-  // The kernel as (phase, tap, channel), taps in the order of the phase's window.
-  void pack() {
-    packed_.resize(phases_.size() * taps_of_window() * p_.out());
+  void box_of_phases(const Box& whole, i64 first, i64 last) const {
     for (std::size_t i = 0; i < phases_.size(); ++i) {
-      float* to = packed_.data() + i * taps_of_window() * p_.out();
-      for (const i64 tap : tap_numbers(phases_[i].axes, p_.window))
-        for (i64 c = 0; c < p_.groups; ++c) *to++ = *p_.weights.at(tap, c);
+      Box here = whole;
+      bool some = true;
+      for (int a = 0; a < 3; ++a) {
+        here.to[a] = std::min(here.to[a], phases_[i].axes[a].count);
+        some = some && here.count(a) > 0;
+      }
+      if (some)
+        box(phases_[i], packed_.data() + i * taps_of_window(p_) * packed_cell_, here,
+            first, last);
+    }
+  }
+
+  // The kernel as (phase, tap, channel), taps in the order of the phase's window, and
+  // the channels as often as vectors need them.
+  void pack() {
+    packed_.resize(phases_.size() * taps_of_window(p_) * packed_cell_);
+    for (std::size_t i = 0; i < phases_.size(); ++i) {
+      float* to = packed_.data() + i * taps_of_window(p_) * packed_cell_;
+      for (const i64 tap : tap_numbers(phases_[i].axes, p_.window)) {
+        for (i64 c = 0; c < p_.out(); ++c) to[c] = *p_.weights.at(tap, c);
+        for (i64 c = p_.out(); c < packed_cell_; ++c) to[c] = to[c - p_.out()];
+        to += packed_cell_;
+      }
     }
   }
 
@@ -77,32 +123,58 @@ class Depthwise {
            i64 last) const {
     Cut cut;
     for (i64 d = box.from[0]; d < box.to[0]; ++d) cut_plane(p, box, d, cut);
-    // Results whose inputs are in the cache while all channels pass by.
-    const i64 column = p.axes[0].taps * p.axes[1].taps * p.groups;
-    const i64 pixels =
-        (kCachedFloats / column - p.axes[2].reach()) / p.axes[2].step + 1;
-    const i64 together = pixels >= 2 ? last - first : 1;
-    for (i64 block = first; block < last; block += together) {
-      const i64 channel = block * kernels_.lanes;
+    const bool all = p.taps() * packed_cell_ <= kPassedFloats;
+    const i64 together = all ? last - first : kPassedVectors;
+    for (i64 block = first; block < last; block += together)
       for (const Strip& strip : cut.strips) {
+        const i64 channel = block * kernels_.lanes;
         const Row row{p.x.data + strip.x + channel,
                       strip.x_step,
                       p.y + strip.y + channel,
                       strip.y_step,
                       strip.count,
                       p.stream};
-        kernels_.lanes_only(row, cut.offsets.data() + strip.first_term,
-                            cut.weights.data() + strip.first_term, strip.terms,
-                            w + channel, together, together > 1 ? pixels : kAllPixels,
-                            kernels_.lanes);
+        if (in_line_ && strip.x_step == p_.out() && strip.y_step == p_.out()) {
+          line(row, cut, strip, w);
+        } else {
+          const i64 end = std::min(block + together, last);
+          pixels(row, cut, strip, w + channel,
+                 (end < blocks_ ? end * kernels_.lanes : strip.floats) - channel);
+        }
       }
-    }
     if (p.stream) kernels_.end_stream();
+  }
+
+  // `floats` floats of every result of a row.
+  void pixels(const Row& row, const Cut& cut, const Strip& strip, const float* w,
+              i64 floats) const {
+    const i64 blocks = ceil_div(floats, kernels_.lanes);
+    const i64 side_by_side =
+        std::max<i64>(strip.terms < kManyTerms ? 2 : 4, ceil_div(12, blocks));
+    kernels_.lanes_only(row, cut.offsets.data() + strip.first_term,
+                        cut.weights.data() + strip.first_term, strip.terms, w, blocks,
+                        side_by_side,
+                        static_cast<int>(floats - (blocks - 1) * kernels_.lanes));
+  }
+
+  // A row whose results follow each other, as are their cells: as many of them at a
+  // time as are whole vectors, then the rest.
+  void line(Row row, const Cut& cut, const Strip& strip, const float* w) const {
+    const i64 floats = row.count * p_.out(), whole = floats / packed_cell_;
+    row.x_step = row.y_step = packed_cell_;
+    row.count = whole;
+    pixels(row, cut, strip, w, packed_cell_);
+    if (whole * packed_cell_ == floats) return;
+    row.x += whole * packed_cell_, row.y += whole * packed_cell_;
+    row.count = 1;
+    pixels(row, cut, strip, w, floats - whole * packed_cell_);
   }
 
   void cut_plane(const Problem& p, const Box& box, i64 d, Cut& cut) const {
     const Range rows = within(all_inside(p.axes[1]), box, 1);
     const Range columns = within(all_inside(p.axes[2]), box, 2);
+    const bool short_rows =
+        in_line_ && columns.count() > 1 && columns.count() * p.out() <= packed_cell_;
     const auto sides = [&](i64 h, i64 height) {
       for (i64 w = box.from[2]; w < columns.from; ++w)
         add(p, box, {d, h, w}, 1, height, cut);
@@ -110,11 +182,17 @@ class Depthwise {
         add(p, box, {d, h, w}, 1, height, cut);
     };
     for (i64 h = box.from[1]; h < box.to[1]; ++h) {
-      if (columns.count() > 0)
+      const bool inside = h >= rows.from && h < rows.to;
+      if (columns.count() > 0 && !(inside && short_rows))
         add(p, box, {d, h, columns.from}, 2, columns.count(), cut);
-      if (h < rows.from || h >= rows.to) sides(h, 1);
+      if (!inside) sides(h, 1);
     }
-    if (rows.count() > 0) sides(rows.from, rows.count());
+    if (rows.count() == 0) return;
+    sides(rows.from, rows.count());
+    if (columns.count() > 0 && short_rows) {
+      add(p, box, {d, rows.from, columns.from}, 1, rows.count(), cut);
+      cut.strips.back().floats = columns.count() * p.out();
+    }
   }
 
   static Range within(Range range, const Box& box, int a) {
@@ -123,8 +201,8 @@ class Depthwise {
   }
 
   // The strip of `count` results along `axis` from `at` on.
-  static void add(const Problem& p, const Box& box, std::array<i64, 3> at, int axis,
-                  i64 count, Cut& cut) {
+  void add(const Problem& p, const Box& box, std::array<i64, 3> at, int axis, i64 count,
+           Cut& cut) const {
     Range taps[3];
     i64 x = box.image, y = box.image;
     i64 x_unit = p.x.channels, y_unit = p.out();
@@ -141,6 +219,7 @@ class Depthwise {
                 y * p.out(),
                 y_unit * p.axes[axis].out_step,
                 count,
+                p.out(),
                 static_cast<i64>(cut.offsets.size()),
                 0};
     for (i64 i = taps[0].from; i < taps[0].to; ++i)
@@ -152,7 +231,7 @@ class Depthwise {
               plane * p.axes[1].size + (j - taps[1].from) * p.axes[1].stride;
           const i64 cell = row * p.axes[2].size + (k - taps[2].from) * p.axes[2].stride;
           cut.offsets.push_back(cell * p.x.channels);
-          cut.weights.push_back(tap * p.out());
+          cut.weights.push_back(tap * packed_cell_);
         }
     strip.terms = static_cast<i64>(cut.offsets.size()) - strip.first_term;
     if (strip.terms == 0) strip.x = 0;
@@ -163,14 +242,17 @@ class Depthwise {
   const Problem& p_;  // the first, for what they have in common
   const Kernels& kernels_;
   Team& team_;
-  i64 blocks_;
+  bool in_line_;
+  i64 blocks_, packed_cell_;
   Floats packed_;
 };
 
 }  // namespace
 
 bool suits_depthwise(const Problem& problem, const Kernels& kernels) {
-  if (problem.fan_in != 1 || problem.fan_out != 1 || problem.out() % kernels.lanes != 0)
+  if (problem.fan_in != 1 || problem.fan_out != 1) return false;
+  if (!in_line(problem, kernels.lanes) &&
+      filled(problem.out(), kernels.lanes) < kHalfFilled)
     return false;
   // Results at the sides take a list of taps each.
   for (int a = 1; a < 3; ++a)

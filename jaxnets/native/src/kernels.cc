@@ -9,15 +9,9 @@
 namespace jaxnets {
 
 extern const Kernels JAXNETS_KERNELS = {
-    JAXNETS_NAME,    L,
-    kMostVectors,    dense,
-    lanes_only,      dense_grad,
-    lanes_only_grad, spread,
-    transpose,       add_rows,
-    fft_there,       fft_back,
-    fft_filter,      fft_add_product,
-    fft_place,       fft_take,
-    fft_balance,     end_stream,
+    JAXNETS_NAME,    L,        kMostVectors, dense,     lanes_only, dense_grad,
+    lanes_only_grad, spread,   fft_there,    fft_back,  fft_filter, fft_add_product,
+    fft_place,       fft_take, fft_balance,  transpose, add_rows,   end_stream,
 };
 
 }  // namespace jaxnets

@@ -57,8 +57,9 @@ struct Kernels {
                 const float* w, int vectors, int width, bool add);
 
   // y[p, lane] = sum over t < terms of x[p, offsets[t] + lane] w[weights[t] + lane] for
-  // lane < width, and so on for `blocks` whole vectors of lanes one behind the other.
-  // At most `pixels` results run side by side.
+  // the lanes of `blocks` vectors one behind the other, the last of which has `width`.
+  // Nothing else of x is read; all lanes of w can be. At most `pixels` results run side
+  // by side.
   void (*lanes_only)(const Row& row, const i64* offsets, const i64* weights, i64 terms,
                      const float* w, i64 blocks, i64 pixels, int width);
 

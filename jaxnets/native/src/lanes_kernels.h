@@ -6,35 +6,67 @@
 namespace jaxnets {
 namespace {
 
-template <int U>
-void lanes_block(const Row& row, const i64* offsets, const i64* weights, i64 terms,
-                 const float* w, int width) {
-  Vector sums[U];
-#pragma GCC unroll 8
-  for (int u = 0; u < U; ++u) sums[u] = Vector{};
+// U results of V vectors each, or of `width` floats.
+template <int U, int V, bool Whole = true>
+[[gnu::noinline]] void lanes_block(const Row& row, const i64* offsets,
+                                   const i64* weights, i64 terms, const float* w,
+                                   int width) {
+  const i64 step = row.x_step;
+  Vector sums[V][U];
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) sums[v][u] = Vector{};
   for (i64 t = 0; t < terms; ++t) {
     const float* x = row.x + offsets[t];
-    const Vector weight = load(w + weights[t]);
-#pragma GCC unroll 8
-    for (int u = 0; u < U; ++u) sums[u] += load(x + u * row.x_step) * weight;
+    const float* weight = w + weights[t];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      const Vector factor = load(weight + v * L);
+#pragma GCC unroll 16
+      for (int u = 0; u < U; ++u) {
+        const float* at = x + u * step + v * L;
+        sums[v][u] += (Whole ? load(at) : load_some(at, width)) * factor;
+      }
+    }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int u = 0; u < U; ++u)
-    store_past(row.y + u * row.y_step, sums[u], width, row.stream);
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v)
+      store_past(row.y + u * row.y_step + v * L, sums[v][u], Whole ? L : width,
+                 row.stream);
+}
+
+template <int U, int V>
+void lanes_vectors(const Row& row, int vectors, const i64* offsets, const i64* weights,
+                   i64 terms, const float* w) {
+  if constexpr (V > 1) {
+    if (vectors < V)
+      return lanes_vectors<U, V - 1>(row, vectors, offsets, weights, terms, w);
+  }
+  lanes_block<U, V>(row, offsets, weights, terms, w, L);
 }
 
 template <int U = kMostPixels>
-void lanes_blocks(const Row& row, int pixels, const i64* offsets, const i64* weights,
+void lanes_pixels(const Row& row, int pixels, const i64* offsets, const i64* weights,
                   i64 terms, const float* w, i64 blocks, int width) {
   if constexpr (U > 1) {
     if (pixels < U)
-      return lanes_blocks<U - 1>(row, pixels, offsets, weights, terms, w, blocks,
+      return lanes_pixels<U - 1>(row, pixels, offsets, weights, terms, w, blocks,
                                  width);
   }
-  for (i64 b = 0; b < blocks * L; b += L) {
-    const Row here{row.x + b, row.x_step, row.y + b, row.y_step, U, row.stream};
-    lanes_block<U>(here, offsets, weights, terms, w + b, width);
+  constexpr int most = kMostLaneSums / U;
+  const i64 whole = width < L ? blocks - 1 : blocks;
+  Row here = row;
+  i64 pieces = (whole + most - 1) / most;
+  for (i64 left = whole; left > 0; --pieces) {
+    const i64 vectors = (left + pieces - 1) / pieces;
+    lanes_vectors<U, most>(here, static_cast<int>(vectors), offsets, weights, terms, w);
+    here.x += vectors * L, here.y += vectors * L, w += vectors * L;
+    left -= vectors;
   }
+  if (width < L) lanes_block<U, 1, false>(here, offsets, weights, terms, w, width);
 }
 
 void lanes_only(const Row& whole, const i64* offsets, const i64* weights, i64 terms,
@@ -44,7 +76,7 @@ void lanes_only(const Row& whole, const i64* offsets, const i64* weights, i64 te
   i64 pieces = (whole.count + most - 1) / most;
   for (i64 left = whole.count; left > 0; --pieces) {
     const i64 count = (left + pieces - 1) / pieces;
-    lanes_blocks<>(row, static_cast<int>(count), offsets, weights, terms, w, blocks,
+    lanes_pixels<>(row, static_cast<int>(count), offsets, weights, terms, w, blocks,
                    width);
     row.x += count * row.x_step;
     row.y += count * row.y_step;

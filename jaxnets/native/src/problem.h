@@ -53,10 +53,14 @@ void solve_dense(const Problem& problem, const Kernels& kernels, Team& team);
 // whose inputs are spread out once a box.
 void solve_lanes(const Problem& problem, const Kernels& kernels, Team& team);
 
-// One input and one output a group, and groups that fill whole vectors: inputs are read
-// where they lie. All phases of an input gradient run in one go.
+// One input and one output a group: inputs are read where they lie. All phases of an
+// input gradient run in one go.
 void solve_depthwise(const std::vector<Problem>& phases, const Kernels& kernels,
                      Team& team);
 bool suits_depthwise(const Problem& problem, const Kernels& kernels);
+
+// The same by windows larger than the image: sums over its cells.
+void solve_large_windows(const Problem& problem, const Kernels& kernels, Team& team);
+bool suits_large_windows(const Problem& problem);
 
 }  // namespace jaxnets

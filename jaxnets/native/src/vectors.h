@@ -30,6 +30,7 @@ constexpr int L = JAXNETS_LANES;
 constexpr int kMostVectors = JAXNETS_REGISTERS == 32 ? 4 : 2;
 constexpr int kMostPixels = 8;
 constexpr int kMostEntries = JAXNETS_REGISTERS == 32 ? 14 : 6;
+constexpr int kMostLaneSums = JAXNETS_REGISTERS == 32 ? 16 : 8;
 constexpr int kMostLaneEntries = JAXNETS_REGISTERS == 32 ? 24 : 12;
 
 // Pixels whose results fit the registers beside V vectors each.
@@ -73,7 +74,8 @@ inline Vector load_some(const float* p, int count) {
   return (Vector)_mm256_maskload_ps(p, first(count));
 #else
   Vector v{};
-  if (count > 0) std::memcpy(&v, p, count * sizeof(float));
+  for (int lane = 0; lane < L - 1; ++lane)
+    if (lane < count) v[lane] = p[lane];
   return v;
 #endif
 }
