@@ -24,11 +24,12 @@ inline void interleave(Vector a, Vector b, Vector& lower, Vector& upper) {
 }
 #else
 inline void interleave(Vector a, Vector b, Vector& lower, Vector& upper) {
-  lower = upper = Vector{};
+  Vector low{}, high{};
   for (int i = 0; i < L / 2; ++i) {
-    lower[2 * i] = a[i], lower[2 * i + 1] = b[i];
-    upper[2 * i] = a[L / 2 + i], upper[2 * i + 1] = b[L / 2 + i];
+    low[2 * i] = a[i], low[2 * i + 1] = b[i];
+    high[2 * i] = a[L / 2 + i], high[2 * i + 1] = b[L / 2 + i];
   }
+  lower = low, upper = high;
 }
 #endif
 
