@@ -52,6 +52,7 @@ def test_rooms_import_only_what_they_may(room):
                 assert room in FLAX_ROOMS, f"{path}: {name}"
 
 
+@pytest.mark.slow
 def test_the_package_needs_no_optional_dependency():
     """Importing jaxnets must not import what only the extras bring."""
     extras = ["matplotlib", "tyro", "torch", "keras", "grain", "hypothesis", "beartype"]

@@ -4,6 +4,7 @@ The table of cases is `tests/cases.py`. A new public name fails the meta-test un
 has a row there, or stands below among the names that no transform can meet.
 """
 
+import functools
 import types
 
 import chex
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jax.test_util import check_grads
 
 import jaxnets
 from tests.case_kinds import Case
@@ -103,19 +103,36 @@ NO_ARRAYS = {
     },
 }
 
-each_case = pytest.mark.parametrize(
-    "case", CASES, ids=[f"{case.name}-{case.label.replace(' ', '_')}" for case in CASES]
-)
+# Rows that the fast suite puts through the costly laws too; all others only through
+# the quick ones.
+IN_FAST_SUITE = ("functional.dense", "functional.max_pool", "nn.Dense")
 
-FIRST = {case.name: case for case in reversed(CASES)}
-first_fast = pytest.mark.parametrize(
-    "case",
-    [
-        case if case is FIRST[case.name] else pytest.param(case, marks=pytest.mark.slow)
+
+def over_cases(*, costly: bool):
+    """A law over all rows of the table.
+
+    The scope makes pytest run all laws of one case one after the other, so that they
+    share what has been compiled.
+    """
+    rows = [
+        pytest.param(
+            case,
+            id=f"{case.name}-{case.label.replace(' ', '_')}",
+            marks=[pytest.mark.slow] * (costly and case.name not in IN_FAST_SUITE),
+        )
         for case in CASES
-    ],
-    ids=[f"{case.name}-{case.label.replace(' ', '_')}" for case in CASES],
-)
+    ]
+    return pytest.mark.parametrize("case", rows, scope="module")
+
+
+quick_law, costly_law = over_cases(costly=False), over_cases(costly=True)
+
+# For laws of differentiation alone, in float64: what XLA makes of a program faster, and
+# what its rounding is, other laws see.
+QUICK_TO_COMPILE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
 
 
 def public_names() -> set[str]:
@@ -135,21 +152,16 @@ def test_every_public_name_has_a_row():
     assert not covered - names, f"not public: {sorted(covered - names)}"
 
 
-@each_case
-def test_jit_equals_eager(case: Case):
-    arguments = case.draw(0)
-    assert_close(jax.jit(case.call)(*arguments), case.call(*arguments), reduction=64)
-
-
-@each_case
-def test_a_second_call_compiles_nothing(case: Case):
+@quick_law
+def test_jit_equals_eager_and_a_second_call_compiles_nothing(case: Case):
     chex.clear_trace_counter()
     counted = jax.jit(chex.assert_max_traces(case.call, n=1))
-    counted(*case.draw(0))
+    arguments = case.draw(0)
+    assert_close(counted(*arguments), case.call(*arguments), reduction=64)
     counted(*case.draw(1))
 
 
-@each_case
+@costly_law
 def test_vmap_equals_loop(case: Case):
     draws = [case.draw(seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
@@ -159,25 +171,30 @@ def test_vmap_equals_loop(case: Case):
         assert_close(one, case.call(*arguments), reduction=64)
 
 
-@first_fast
+@costly_law
 def test_vmap_over_one_argument_equals_loop(case: Case):
     draws = [case.draw(seed) for seed in range(3)]
-    with_arrays = [i for i, a in enumerate(draws[0]) if jax.tree.leaves(a)]
-    for position in with_arrays:
-        rows = [
-            (*draws[0][:position], draw[position], *draws[0][position + 1 :])
-            for draw in draws
-        ]
-        stacked = jax.tree.map(lambda *a: jnp.stack(a), *[d[position] for d in draws])
-        axes = [0 if i == position else None for i in range(len(draws[0]))]
-        together = (*draws[0][:position], stacked, *draws[0][position + 1 :])
-        mapped = jax.jit(jax.vmap(case.call, in_axes=axes))(*together)
-        for i, arguments in enumerate(rows):
+    first = draws[0]
+    with_arrays = [i for i, a in enumerate(first) if jax.tree.leaves(a)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+
+    @jax.jit
+    def over_each(first, stacked):
+        results = []
+        for position in with_arrays:
+            axes = [0 if i == position else None for i in range(len(first))]
+            together = (*first[:position], stacked[position], *first[position + 1 :])
+            results.append(jax.vmap(case.call, in_axes=axes)(*together))
+        return results
+
+    for position, mapped in zip(with_arrays, over_each(first, stacked), strict=True):
+        for i, draw in enumerate(draws):
             one = jax.tree.map(lambda a, i=i: a[i], mapped)
+            arguments = (*first[:position], draw[position], *first[position + 1 :])
             assert_close(one, case.call(*arguments), reduction=64)
 
 
-@each_case
+@costly_law
 def test_scan_equals_loop(case: Case):
     draws = [case.draw(seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
@@ -200,31 +217,92 @@ def smooth_part(case: Case, arguments: tuple):
     return call, [arguments[position] for position in case.smooth]
 
 
-@first_fast
+def result_and_gradient(case: Case, arguments: tuple, remat: bool = False):
+    """The result of a case, and the gradient of a sum of sines of it."""
+    call, smooth = smooth_part(case, arguments)
+    call = jax.checkpoint(call) if remat else call
+    gradient = jax.grad(lambda a: sum(jnp.sum(jnp.sin(y)) for y in call(*a)))
+    return case.call(*arguments), gradient(smooth)
+
+
+@functools.lru_cache(maxsize=1)
+def plain_result_and_gradient(position: int):
+    """Those of a row of `CASES`, compiled once for the laws that compare with them."""
+    case = CASES[position]
+    return jax.jit(lambda *a: result_and_gradient(case, a))(*case.draw(0))
+
+
+def plain(case: Case):
+    return plain_result_and_gradient(CASES.index(case))
+
+
+@costly_law
 def test_remat_keeps_the_gradient(case: Case):
-    call, smooth = smooth_part(case, case.draw(0))
-
-    def loss(call):
-        return lambda *a: sum(jnp.sum(jnp.sin(y)) for y in call(*a))
-
-    every = tuple(range(len(smooth)))
-    plain = jax.jit(jax.grad(loss(call), every))(*smooth)
-    again = jax.jit(jax.grad(loss(jax.checkpoint(call)), every))(*smooth)
-    assert_close(again, plain, reduction=64)
-    size = sum(float(jnp.sum(jnp.abs(g))) for g in jax.tree.leaves(plain))
+    again = jax.jit(lambda *a: result_and_gradient(case, a, remat=True)[1])
+    _, gradient = plain(case)
+    assert_close(again(*case.draw(0)), gradient, reduction=64)
+    size = sum(float(jnp.sum(jnp.abs(g))) for g in jax.tree.leaves(gradient))
     assert 0 < size < np.inf
 
 
-@pytest.mark.slow
-@each_case
+def dot(a, b):
+    """The sum of the products of all entries of two trees."""
+    return sum(map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+@costly_law
 @pytest.mark.usefixtures("x64")
 def test_derivatives_to_second_order_in_both_modes(case: Case):
+    """Every pair of modes gives the same, and what differences of values give.
+
+    All is one program: `jax.test_util.check_grads` goes op by op, and compiles for
+    each case some hundred small programs.
+    """
     arguments = to_dtype(case.draw(0), jnp.float64)
     call, smooth = smooth_part(case, arguments)
-    if "scan[" in str(jax.make_jaxpr(call)(*smooth)):
-        # Op by op, XLA would compile the loop again wherever it stands.
-        call = jax.jit(call)
-    check_grads(call, tuple(smooth), order=2, modes=("fwd", "rev"), eps=1e-5)
+    rng = np.random.default_rng(0)
+    normal = lambda a: rng.normal(size=a.shape)  # noqa: E731
+    along = jax.tree.map(normal, smooth)
+    weights = jax.tree.map(normal, jax.eval_shape(lambda a: call(*a), smooth))
+
+    def pull(x):
+        """The gradient of the weighted sum of the results."""
+        return jax.grad(lambda a: dot(call(*a), weights))(x)
+
+    def push(x, v):
+        """The derivative of the results along `v`."""
+        return jax.jvp(lambda a: call(*a), (x,), (v,))[1]
+
+    @functools.partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    def derivatives(x, v):
+        first = call(*x), push(x, v), pull(x)
+        along_v = {
+            "forward over forward": jax.jvp(lambda a: push(a, v), (x,), (v,))[1],
+            "forward over reverse": jax.jvp(pull, (x,), (v,))[1],
+            "reverse over reverse": jax.grad(lambda a: dot(pull(a), v))(x),
+            "reverse over forward": jax.grad(
+                lambda a, v: dot(push(a, v), weights), (0, 1)
+            )(x, v),
+        }
+        return first, along_v
+
+    (_, tangent, gradient), second = derivatives(smooth, along)
+    step = 1e-5
+    moved = [
+        derivatives(jax.tree.map(lambda a, v: a + by * v, smooth, along), along)[0]  # noqa: B023
+        for by in (step, -step)
+    ]
+    slope = jax.tree.map(lambda up, down: (up - down) / (2 * step), *moved)
+    near = {"tol": 1e-5}  # of the differences; float64 keeps about 10 digits of them
+    assert_close(tangent, slope[0], **near)
+    assert_close(dot(gradient, along), dot(tangent, weights), reduction=256)
+    assert_close(second["forward over forward"], slope[1], **near)
+    product = second["forward over reverse"]
+    assert_close(product, slope[2], **near)
+    assert_close(second["reverse over reverse"], product, reduction=256)
+    by_forward, by_direction = second["reverse over forward"]
+    assert_close(by_forward, product, reduction=256)
+    assert_close(by_direction, gradient, reduction=256)
 
 
 def to_dtype(tree, dtype):
@@ -233,25 +311,43 @@ def to_dtype(tree, dtype):
     )
 
 
-@first_fast
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_dtype_is_kept_and_halves_are_computed_wide(case: Case, dtype: str):
-    if dtype not in ("float32", *case.dtypes):
-        pytest.skip(f"{case.name} does not take {dtype}")
-    rounded = to_dtype(case.draw(0), dtype)
+@quick_law
+def test_float32_is_kept_without_promotions(case: Case):
+    """The other laws compare its values; the types are known before any program."""
+    arguments = to_dtype(case.draw(0), jnp.float32)
     with jax.numpy_dtype_promotion("strict"):
-        actual = case.call(*rounded)
-    expected = case.call(*to_dtype(rounded, jnp.float32))
+        strict = jax.eval_shape(case.call, *arguments)
+    for leaf in jax.tree.leaves(strict):
+        assert leaf.dtype == jnp.float32 or not jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+@costly_law
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_dtype_is_kept_and_halves_are_computed_wide(case: Case, dtype: str):
+    if dtype not in case.dtypes:
+        pytest.skip(f"{case.name} does not take {dtype}")
+
+    # Else XLA may leave out a rounding to `dtype` that stands between two operations.
+    @functools.partial(jax.jit, compiler_options={"xla_allow_excess_precision": False})
+    def both(rounded):
+        with jax.numpy_dtype_promotion("strict"):
+            actual = case.call(*rounded)
+        return actual, case.call(*to_dtype(rounded, jnp.float32))
+
+    actual, expected = both(to_dtype(case.draw(0), dtype))
     for got, want in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
         floating = jnp.issubdtype(want.dtype, jnp.floating)
         assert_close(got, want, dtype=dtype if floating else want.dtype, reduction=4)
 
 
-@first_fast
+@costly_law
 @pytest.mark.usefixtures("x64")
 def test_float64_stays_float64(case: Case):
-    wide = case.call(*to_dtype(case.draw(0), jnp.float64))
-    narrow = case.call(*case.draw(0))
+    @jax.jit
+    def both(arguments):
+        return case.call(*to_dtype(arguments, jnp.float64)), case.call(*arguments)
+
+    wide, narrow = both(case.draw(0))
     for got, want in zip(*map(jax.tree.leaves, (wide, narrow)), strict=True):
         if jnp.issubdtype(want.dtype, jnp.floating):
             assert got.dtype == jnp.float64
@@ -259,19 +355,11 @@ def test_float64_stays_float64(case: Case):
             assert_close(got.astype(jnp.float32), want, reduction=64)
 
 
-@first_fast
+@costly_law
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_a_sharded_batch_gives_the_same(case: Case, axis_type: AxisType):
     if not case.batched:
         pytest.skip(f"{case.name} has no batch")
-    arguments = case.draw(0)
-
-    def both(*arguments):
-        """The result, and the gradient of a sum of sines of it."""
-        call, smooth = smooth_part(case, arguments)
-        gradient = jax.grad(lambda a: sum(jnp.sum(jnp.sin(y)) for y in call(*a)))
-        return case.call(*arguments), gradient(smooth)
-
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(axis_type,))
     with jax.set_mesh(mesh):
         placed = [
@@ -279,7 +367,7 @@ def test_a_sharded_batch_gives_the_same(case: Case, axis_type: AxisType):
                 argument,
                 NamedSharding(mesh, PartitionSpec(*["batch"][: i in case.batched])),
             )
-            for i, argument in enumerate(arguments)
+            for i, argument in enumerate(case.draw(0))
         ]
-        actual = jax.jit(both)(*placed)
-    assert_close(actual, jax.jit(both)(*arguments), reduction=256)
+        actual = jax.jit(lambda *a: result_and_gradient(case, a))(*placed)
+    assert_close(actual, plain(case), reduction=256)

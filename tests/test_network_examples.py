@@ -156,6 +156,7 @@ def small_classifier(parts, *, keep_averages):
     return parts.Classifier(trunk, head, keep_averages=keep_averages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_trunk_whose_averages_are_kept_keeps_them(example, keep, rng):
     model = small_classifier(example("transfer_parts"), keep_averages=keep)

@@ -81,6 +81,7 @@ def test_rotation_turns_about_the_centre_by_angles_up_to_the_greatest():
     assert abs(angles.std() - 30 / math.sqrt(3)) < 2
 
 
+@pytest.mark.slow
 def test_translation_is_a_share_of_each_side():
     x = many(np.pad(spot(16, 16), ((0, 0), (0, 17), (0, 0))))
     y = affine(key(), x, translation=(0.25, 0.1))
@@ -119,6 +120,7 @@ def test_shear_moves_rows_against_each_other():
     assert 37 < angles.max() < 40.2
 
 
+@pytest.mark.slow
 def test_all_together_is_the_stated_map(rng):
     """Recover each image's map from three spots and see that it has the stated form."""
     spots = [spot(16, 16), spot(22, 16), spot(16, 22)]

@@ -17,6 +17,7 @@ def key(seed=0):
     return jax.random.key(seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding_mode", MODES)
 @pytest.mark.parametrize("padding", [(1, 2), (2, 0)])
 def test_crops_are_cuts_of_the_padded_image_each_its_own(rng, padding, padding_mode):
@@ -34,6 +35,7 @@ def test_crops_are_cuts_of_the_padded_image_each_its_own(rng, padding, padding_m
     assert len(set(chosen)) >= count - 3
 
 
+@pytest.mark.slow
 def test_crop_places_are_uniform():
     x = jnp.arange(1, 10, dtype=jnp.int32).reshape(1, 3, 3, 1)
     x = jnp.tile(x, (5000, 1, 1, 1))
@@ -77,6 +79,7 @@ AUGMENTATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_transforms(rng, name):
     augment = jax.jit(AUGMENTATIONS[name])
@@ -95,6 +98,7 @@ def test_transforms(rng, name):
     assert_close(augment(key(), 3 * x), 3 * plain, reduction=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_derivatives(rng, name):
     augment = jax.jit(partial(AUGMENTATIONS[name], key()))
@@ -110,6 +114,7 @@ def test_derivatives(rng, name):
     assert_close(remat, adjoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_batch_axes(rng, name):
     augment = jax.jit(AUGMENTATIONS[name])
@@ -120,6 +125,7 @@ def test_batch_axes(rng, name):
     assert augment(key(), x[:0]).shape == (0, 5, 4, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision(rng, name, dtype):
@@ -143,6 +149,7 @@ def test_double_precision_keeps_the_draws(rng, name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_a_sharded_batch_is_changed_alike(rng, name):
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("data",))

@@ -170,6 +170,7 @@ def archive(tmp_path, members):
     return path
 
 
+@pytest.mark.slow
 def test_the_archive_gives_the_six_batches(tmp_path):
     files = cifar_files()
     path = tmp_path / "archive"

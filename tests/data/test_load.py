@@ -149,6 +149,7 @@ def check_cifar(dataset):
     assert y_test[:2].tolist() == [5, 6]
 
 
+@pytest.mark.slow
 def test_cifar_from_a_folder_or_an_archive(tmp_path):
     files = cifar_files()
     write(tmp_path / "a" / "cifar-10-batches-bin", files)

@@ -32,6 +32,7 @@ def test_mean_places_are_the_transformers_coordinates(networks):
         np.testing.assert_allclose(places[0], np.asarray(expected), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_window_is_centred_at_first(networks, config):
     model = networks.make_network("st_cnn", config, 4, nnx.Rngs(0))
     theta = model.layers[0].theta(jax.random.uniform(jax.random.key(0), (2, 60, 60, 1)))
@@ -39,6 +40,7 @@ def test_the_window_is_centred_at_first(networks, config):
     np.testing.assert_allclose(theta, expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_networks_of_cluttered_digits_have_equal_parameters(networks, config):
     counts = []
     for name in ("st_cnn", "cnn", "cnn_stride"):

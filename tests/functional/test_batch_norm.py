@@ -69,6 +69,7 @@ def test_batch_norm_over_other_axes(arrays, x64):
     assert_close(new, BatchStats(x.mean(0), x.var(0)))
 
 
+@pytest.mark.slow
 def test_batch_norm_derivatives_go_through_the_moments(arrays, x64):
     stats = BatchStats(np.zeros(6), np.ones(6))
 
@@ -100,6 +101,7 @@ def test_batch_norm_mask(arrays, x64):
     assert_close(nothing, stats)
 
 
+@pytest.mark.slow
 def test_batch_norm_over_devices_with_unequal_shares(arrays, rng):
     """Four devices with 3, 1, 0 and 2 valid examples are one batch of 6."""
     x = rng.normal(size=(12, 5, 6)).astype(np.float32)

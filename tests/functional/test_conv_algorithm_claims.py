@@ -46,6 +46,7 @@ def strict_parts(problem):
     return y, dpadded[:, *inner], dk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_accuracy_is_the_stated_one(name, rng):
     skip_without_kernels(name)

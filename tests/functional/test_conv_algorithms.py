@@ -121,6 +121,7 @@ def test_drawn_problems_in_blocks_of_any_size(name, rank, examples):
 
 # At 7 x 5 positions of 2 to 3 channels in float64 and a batch of 5: blocks of one row,
 # of several rows with a shorter last one, of two images with one left over.
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "limit"),
@@ -144,6 +145,7 @@ def test_blocks_and_their_ragged_ends(name, limit, rng, monkeypatch):
     check(name, problem)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["gemm", "shift"])
 def test_blocks_of_rows_with_strides_and_dilation(name, rng, monkeypatch):
@@ -169,6 +171,7 @@ def test_a_large_image_with_few_inputs_keeps_its_patches_small():
     assert not folds(22 * gemm.IMAGE_BYTES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("fan_in", [1, 2])
 def test_shift_in_a_loop_over_many_taps(fan_in, rng, monkeypatch):
@@ -179,6 +182,7 @@ def test_shift_in_a_loop_over_many_taps(fan_in, rng, monkeypatch):
     check("shift", problem)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize(
@@ -208,6 +212,7 @@ EMPTY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("empty", EMPTY)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_empty_arrays_give_zeros(name, empty):

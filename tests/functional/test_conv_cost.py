@@ -59,6 +59,7 @@ def test_corrections_near_and_far_from_what_was_measured():
     np.testing.assert_allclose(fresh, seconds(1) + 1e6 * 3e-10, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_fit_finds_costs_that_sizes_decide():
     """Products of few channels are slow: 4 times at 1, hardly at 64."""
 

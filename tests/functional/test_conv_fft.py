@@ -34,6 +34,7 @@ def tiny_tiles(monkeypatch):
     overlap_add._plan.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_drawn_specs(rank, name, x64, tiny_tiles):
@@ -90,6 +91,7 @@ def test_no_tap_meets_a_cell(rng, x64):
             assert not any(part.any() for part in run_parts(algorithm, arrays, missing))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fan", [(1, 1), (17, 1), (1, 17), (17, 18)])
 @pytest.mark.parametrize("batch", [1, 18])
 def test_many_channels_and_images(fan, batch, rng, x64):
@@ -111,6 +113,7 @@ def test_fft_in_steps(rng, x64, monkeypatch):
     check(fft, draw_arrays(rng, spec, 7, (9,), (3,), 2, 3), spec, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_accuracy(rank, name, rng):
@@ -136,6 +139,7 @@ def test_accuracy(rank, name, rng):
         assert error(jnp.float64) < 1e-14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_halves_keep_their_dtype(name, rng):
     spec = spec_of(1)
@@ -240,6 +244,7 @@ def test_spectra_are_shared_under_one_jit():
     assert (compiled.as_text() or "").count(" fft(") == 6
 
 
+@pytest.mark.slow
 def test_fast_lengths():
     """The next number with no prime factor above 7, found by trial division."""
 

@@ -44,6 +44,7 @@ def test_long_signals(length, taps, rng, x64):
     assert_close(dk[:, 0, 0], wanted, tol=1e-12)
 
 
+@pytest.mark.slow
 def test_large_image(rng, x64):
     """Tiles along both axes, several of them and of the images at once."""
     spec = spec_of(2, padding=(4, 4), groups=2)
@@ -65,6 +66,7 @@ def test_large_image(rng, x64):
     assert_close(jnp.vdot(kernel, dk), inner, tol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [4 << 20, 16 << 20])
 @pytest.mark.parametrize("channels", [1, 6])
 def test_memory_is_bounded(memory, channels):

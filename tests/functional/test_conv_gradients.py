@@ -77,6 +77,7 @@ def check_against_sums(case):
     assert_close(dk, wanted, dtype=jnp.float32, reduction=g.size)
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.data())
 def test_gradients_equal_the_sums_written_out(data):
@@ -115,6 +116,7 @@ def test_strides_leave_more_than_one_input_size():
         conv_input_grad(g, kernel, 5, strides=2, padding="VALID")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", some_slow(("direct", "gemm", "winograd")))
 def test_adjoint_law(name, rng):
@@ -246,6 +248,7 @@ def test_dtypes_are_kept(dtype, rng):
     assert_close((dx, dk), tuple(w.astype(dx.dtype) for w in wanted), tol=0)
 
 
+@pytest.mark.slow
 def test_jit_vmap_and_scan(rng):
     g = rng.normal(size=(3, 2, 5, 4)).astype(np.float32)
     x = rng.normal(size=(3, 2, 5, 2)).astype(np.float32)

@@ -59,6 +59,7 @@ def check(case):
         assert matrix.indices_sorted and order.tolist() == list(range(len(order)))
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.data())
 def test_the_matrix_equals_the_sums_written_out(data):
@@ -118,6 +119,7 @@ def test_the_matrix_is_differentiable_in_the_kernel(rng):
     assert_close(actual, np.asarray(expected), reduction=64)
 
 
+@pytest.mark.slow
 def test_the_operator_multiplies_vectors_and_matrices(rng):
     kernel = rng.normal(size=(3, 2, 1, 4)).astype(np.float32)
     options = {"strides": 2, "dilation": (1, 2), "groups": 2}
@@ -135,6 +137,7 @@ def test_the_operator_multiplies_vectors_and_matrices(rng):
             assert_close(matrix @ array, expected, dtype=np.float32, reduction=60)
 
 
+@pytest.mark.slow
 def test_the_operator_goes_through_jit_and_grad(rng):
     kernel = jnp.asarray(rng.normal(size=(3, 1, 1)), jnp.float32)
     v = jnp.asarray(rng.normal(size=6), jnp.float32)
@@ -158,6 +161,7 @@ def test_the_operator_goes_through_jit_and_grad(rng):
     assert_close(gradient.kernel, np.asarray(expected), reduction=64)
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_undo_a_blur(rng):
     kernel = jnp.asarray(np.outer([1, 3, 1], [1, 2, 1]), jnp.float32) / 20
     operator = conv_operator(kernel[..., None, None], (6, 5, 1), padding="FULL")
@@ -185,6 +189,7 @@ def test_messages(function):
         function(kernel, (5, 5, 2), padding_mode="mirror")
 
 
+@pytest.mark.slow
 def test_messages_of_the_operator():
     kernel = jnp.zeros((3, 3, 2, 4))
     with pytest.raises(ValueError, match="conv_operator: algorithm must be one of"):

@@ -214,6 +214,7 @@ def test_vmap_keeps_an_explicit_algorithm(name, axes, ran, rng):
     assert ("stablehlo.convolution" in text) == (name == "direct")
 
 
+@pytest.mark.slow
 def test_a_plan_for_another_convolution_is_refused(rng):
     x, k = jnp.zeros(SMALL[0]), jnp.zeros(SMALL[1])
     # Of algorithms that take every one of these without the facts.

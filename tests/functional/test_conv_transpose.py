@@ -26,6 +26,7 @@ def check_against_loops(case):
     assert shape == actual.shape
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.data())
 def test_it_equals_the_sums_written_out(data):

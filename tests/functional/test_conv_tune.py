@@ -31,6 +31,7 @@ def quick(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_tuning_returns_a_plan_that_runs(rng):
     options = {"strides": 2, "padding": ((1, 0),), "groups": 2}
     x, k = (2, 6, 4), (3, 2, 4)

@@ -114,6 +114,7 @@ def check(case):
     assert_close(y, expected, dtype=jnp.float32, reduction=terms)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(cases())
 def test_tiled_and_local_equal_loops(case):
@@ -162,6 +163,7 @@ def test_more_tiles_than_positions_use_the_first(rng):
     assert np.all(gradient[:2] != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [local_conv, tiled_conv])
 def test_channels_first_and_halves(call, rng):
     x = rng.normal(size=(2, 4, 5, 3)).astype(np.float32)

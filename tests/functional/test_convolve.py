@@ -83,6 +83,7 @@ def test_more_sizes_equal_scipy(ours, a, b, mode, rng):
         assert_close(ours(a, b, mode), expected, dtype=np.float32, reduction=a.size)
 
 
+@pytest.mark.slow
 @each_name
 @each_function
 @pytest.mark.parametrize(
@@ -97,6 +98,7 @@ def test_complex_numbers_equal_scipy(ours, m, n, of_a, of_b, algorithm, rng):
     assert_close(actual, expected, dtype=np.complex64, reduction=8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_double_precision_stays(rng):
     a, b = draw(rng, (2, 9), "complex"), draw(rng, (2, 4))
@@ -138,6 +140,7 @@ def test_other_axes_broadcast(ours, a, b, axes, algorithm, rng):
         assert_close(actual, expected, dtype=np.float32, reduction=16)
 
 
+@pytest.mark.slow
 def test_complex_batches_equal_fftconvolve(rng):
     a, b = draw(rng, (3, 1, 2, 8), "complex"), draw(rng, (1, 4, 2, 5), "complex")
     expected = signal.fftconvolve(a, b, axes=3)
@@ -192,6 +195,7 @@ whole = st.integers(-50, 50)
 signals = st.lists(whole, min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(signals, signals, st.integers(0, 2**32 - 1), whole, whole)
 def test_convolution_commutes_and_is_linear(f, g, seed, alpha, beta):
@@ -220,6 +224,7 @@ def test_a_flipped_kernel_turns_one_into_the_other(rng):
         assert correlate(image, kernel, mode).tolist() == flipped.tolist()
 
 
+@pytest.mark.slow
 @each_name
 @pytest.mark.parametrize(("m", "n"), [(9, 4), (4, 9)])
 def test_correlation_is_the_adjoint_of_convolution(m, n, algorithm, rng):

@@ -72,6 +72,7 @@ def check_against_lax(call):
     assert_close(got, wanted, reduction=arguments[1].size)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(st.data())
 def test_equals_lax(data):
@@ -126,6 +127,7 @@ FLAX = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [FLAX[0], *(pytest.param(o, marks=pytest.mark.slow) for o in FLAX[1:])]
 )

@@ -43,6 +43,7 @@ def test_values(arrays, name, dtype):
     assert_close(got, expected, dtype=dtype, reduction=24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_float64_and_derivatives(arrays, x64, name):
     function, oracle = CASES[name]
@@ -96,6 +97,7 @@ def test_local_response_norm(rng, size, dtype):
     assert_close(got, expected, dtype=dtype, reduction=size)
 
 
+@pytest.mark.slow
 def test_local_response_norm_defaults_and_derivatives(rng, x64):
     x = 30 * rng.normal(size=(2, 7))
     expected = response(x, 5, 1e-4, 0.75, 1.0)
@@ -105,6 +107,7 @@ def test_local_response_norm_defaults_and_derivatives(rng, x64):
     assert np.isfinite(jax.grad(lambda x: f(x).sum())(0 * x)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CASES, "batch", "response"])
 def test_transforms_agree(arrays, name):
     x, scale, bias = (a.astype(np.float32) for a in arrays)

@@ -51,6 +51,7 @@ def test_values(rng, function, options, oracle, dtype):
     assert_close(got, expected, dtype=dtype, reduction=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "options", "oracle"), CASES)
 def test_float64_and_derivatives(rng, x64, function, options, oracle):
     x = rng.normal(size=(5, 4))
@@ -64,6 +65,7 @@ def test_half_sums_do_not_overflow():
     assert float(penalties.l2(x, strength=1e-4)) == pytest.approx(100, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_gradients_where_they_are_not_smooth():
     zeros = jnp.zeros((3, 4))
     for function in (penalties.l1, penalties.l2, penalties.orthogonal):
@@ -75,6 +77,7 @@ def test_gradients_where_they_are_not_smooth():
         assert np.isfinite(grad).all()
 
 
+@pytest.mark.slow
 def test_penalties_agree_with_keras(rng, keras):
     regularizers = keras.regularizers
     x = rng.normal(size=(5, 4)).astype(np.float32)

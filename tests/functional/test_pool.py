@@ -45,6 +45,7 @@ def integer_valued(case, batch, seed, channels=2):
     return np.random.default_rng(seed).integers(-2, 3, shape).astype(np.float32)
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(cases(), batches, st.integers(0, 99))
 def test_max_pool_and_its_gradient(case, batch, seed):
@@ -64,6 +65,7 @@ def test_max_pool_and_its_gradient(case, batch, seed):
     assert_close(dx, oracle.scatter(g, indices, case), dtype=x.dtype, reduction=81)
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(cases(), batches, st.integers(0, 99))
 def test_min_pool_and_its_gradient(case, batch, seed):
@@ -81,6 +83,7 @@ def test_min_pool_and_its_gradient(case, batch, seed):
     assert_close(dx, oracle.scatter(g, indices, case), dtype=x.dtype, reduction=81)
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(cases(), batches, st.integers(0, 99))
 def test_sum_avg_and_lp_pool(case, batch, seed):

@@ -29,6 +29,7 @@ def norm3(x, axis, keepdims):
     return (abs(x) ** 3).sum(axis, keepdims=keepdims) ** (1 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keepdims", [False, True])
 @pytest.mark.parametrize(
     ("function", "expected"),
@@ -67,6 +68,7 @@ def test_global_max_gives_the_gradient_to_the_first_of_equal_cells():
     np.testing.assert_array_equal(slope[..., 0], [[0, -1, 0], [0, 0, 0]])
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=2),
@@ -108,6 +110,7 @@ def test_adaptive_max_gradient_goes_to_the_first_of_equal_cells():
     np.testing.assert_array_equal(slope[:, 0], [1, 1, 0, 0, 1])
 
 
+@pytest.mark.slow
 def test_unpool_puts_maxima_back(rng):
     x = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
     y, indices = max_pool_with_indices(x, (2, 3), ceil_mode=True)
@@ -119,6 +122,7 @@ def test_unpool_puts_maxima_back(rng):
     assert_close(np.sort(back[kept]), np.sort(np.asarray(y).ravel()))
 
 
+@pytest.mark.slow
 def test_unpool_is_linear_and_its_transpose_gathers(rng):
     x = rng.normal(size=(4, 6, 2)).astype(np.float32)
     y, indices = max_pool_with_indices(x, (2, 2))
@@ -129,6 +133,7 @@ def test_unpool_is_linear_and_its_transpose_gathers(rng):
     assert_close(back(jnp.asarray(g))[0], expected.reshape(2, 3, 2))
 
 
+@pytest.mark.slow
 def test_unpool_channels_first(rng):
     x = rng.normal(size=(2, 3, 4, 4)).astype(np.float32)
     options = {"data_format": "channels_first"}
@@ -140,6 +145,7 @@ def test_unpool_channels_first(rng):
     np.testing.assert_array_equal(back[back != 0], x[back != 0])
 
 
+@pytest.mark.slow
 def test_pool_takes_any_statistic(rng):
     case = oracle.Case((5, 6), (3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), True)
     x = rng.normal(size=(2, 5, 6, 2)).astype(np.float32)

@@ -53,6 +53,7 @@ def test_derivatives_to_second_order_in_both_modes(function, rng, x64):
     check_grads(lambda x: jnp.sin(function(x)), (x,), order=2, eps=1e-4)
 
 
+@pytest.mark.slow
 @every
 def test_hessian_of_a_square(function, rng, x64):
     """For f = ½‖pool‖² and a pool that is linear near x the Hessian is Jᵀ J."""
@@ -84,6 +85,7 @@ def test_vmap_scan_remat_and_jit(function, rng):
     assert_close(got, expected)
 
 
+@pytest.mark.slow
 @every
 def test_forward_and_reverse_mode_are_transposes(function, rng):
     x, dx = (jnp.asarray(rng.normal(size=(2, 6, 7, 2)), jnp.float32) for _ in "xd")
@@ -93,6 +95,7 @@ def test_forward_and_reverse_mode_are_transposes(function, rng):
     assert_close(jnp.vdot(g, dy), jnp.vdot(back(g)[0], dx), reduction=y.size)
 
 
+@pytest.mark.slow
 @every
 def test_sharded_batch(function, rng):
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -180,6 +183,7 @@ def test_complex_sums(rng):
 SPECIAL = np.array([-np.inf, np.nan, 0.0, 1.0, np.inf], np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [3, 10])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_special_values_and_where_their_gradients_go(window, sign, rng):
@@ -213,6 +217,7 @@ def test_padding_never_wins_over_the_lowest_values():
     np.testing.assert_array_equal(indices[..., 0], [[0, 1], [3, 4]])
 
 
+@pytest.mark.slow
 def test_norm_of_zeros_has_slope_zero():
     x = jnp.zeros((4, 1))
     for p in (1, 1.5, 2, 3):
@@ -222,6 +227,7 @@ def test_norm_of_zeros_has_slope_zero():
     np.testing.assert_array_equal(nan, [np.nan, 0])
 
 
+@pytest.mark.slow
 def test_empty_batch():
     x = jnp.zeros((0, 4, 4, 3))
     for function in FUNCTIONS.values():

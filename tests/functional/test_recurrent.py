@@ -86,6 +86,7 @@ def start_of(params):
     return tuple(state) if isinstance(state, tuple) else state
 
 
+@pytest.mark.slow
 @every_kind
 def test_values(kind, rng):
     layer, init, step, options, extra = KINDS[kind]
@@ -103,6 +104,7 @@ def test_values(kind, rng):
                 assert_close(got[b], one)
 
 
+@pytest.mark.slow
 @every_kind
 def test_gradients(kind, rng):
     layer, init, step, options, extra = KINDS[kind]
@@ -128,6 +130,7 @@ def test_gradients(kind, rng):
         assert_close(got[name], want, tol=1e-7)
 
 
+@pytest.mark.slow
 def test_conv_lstm(rng):
     params = F.init_conv_lstm(
         jax.random.key(0), 2, 3, (3,), peephole_shape=(5,), dtype=jnp.float64
@@ -197,6 +200,7 @@ def test_zoneout_with_a_key_keeps_entries_exactly(rng):
     assert not np.any(frozen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [F.rnn, F.lstm, F.gru])
 @pytest.mark.parametrize("algorithm", ["scan", "fused"])
 def test_recurrent_dropout_is_one_mask(layer, algorithm, rng):
@@ -214,6 +218,7 @@ def test_recurrent_dropout_is_one_mask(layer, algorithm, rng):
     assert_close(run(changed, xs[0])[1], run(params, xs[0])[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [F.rnn, F.lstm, F.gru])
 def test_layouts_and_chunks_agree(layer, rng):
     init = {F.rnn: F.init_rnn, F.lstm: F.init_lstm, F.gru: F.init_gru}[layer]

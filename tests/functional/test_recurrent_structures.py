@@ -18,6 +18,7 @@ GRU = F.init_gru(jax.random.key(1), 3, 4)
 RNN = F.init_rnn(jax.random.key(2), 3, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave", None])
 def test_bidirectional_merges_a_flipped_run(merge):
     other = F.init_gru(jax.random.key(5), 3, 4)
@@ -36,6 +37,7 @@ def test_bidirectional_merges_a_flipped_run(merge):
     assert_close(states, (state, back))
 
 
+@pytest.mark.slow
 def test_stacked_is_one_layer_after_the_other():
     second = F.init_gru(jax.random.key(7), 4, 4)
     states, ys = F.stacked(F.gru, [GRU, second], XS, residual=True)
@@ -49,6 +51,7 @@ def test_stacked_is_one_layer_after_the_other():
     assert_close(dropped[0][0], one)
 
 
+@pytest.mark.slow
 def test_truncation_keeps_values_and_cuts_gradients():
     whole = F.gru(GRU, XS, lengths=np.asarray([5, 2]))
     cut = partial(F.truncated_bptt, F.gru, steps=2)
@@ -197,6 +200,7 @@ def test_messages(error, match, params, xs, options):
         F.lstm(params, xs, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untyped")
 def test_other_messages():
     biased = GRU._replace(recurrent_bias=np.zeros(12, np.float32))

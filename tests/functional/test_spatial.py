@@ -108,6 +108,7 @@ def test_loops_equal_scatters(channels, rng):
     np.testing.assert_allclose(products, products[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_axes_are_broadcast(rng):
     x = rng.normal(size=(2, 3, 4, 5, 1)).astype(np.float32)
     grid = rng.uniform(-1, 1, (3, 2, 2, 2)).astype(np.float32)
@@ -124,6 +125,7 @@ def test_gradients_are_the_same_on_every_run(rng):
     assert (slope(x) == slope(x)).all()
 
 
+@pytest.mark.slow
 def test_projective_grid_of_an_affine_map_is_affine(rng):
     theta = rng.normal(size=(2, 3)).astype(np.float32)
     full = np.concatenate([theta, [[0, 0, 1]]]).astype(np.float32)
@@ -133,6 +135,7 @@ def test_projective_grid_of_an_affine_map_is_affine(rng):
     assert_close(F.spatial_transform(x, full), F.spatial_transform(x, theta))
 
 
+@pytest.mark.slow
 def test_a_projective_map_hides_what_lies_behind_the_camera():
     theta = np.asarray([[1, 0, 0], [0, 1, 0], [2, 0, 1]], np.float32)
     grid = F.projective_grid(theta, (1, 4))
@@ -161,6 +164,7 @@ def test_splines_reproduce_affine_maps_and_hit_their_targets(rank, rng):
     assert_close(mine, F.thin_plate_spline_grid(targets, size))
 
 
+@pytest.mark.slow
 def test_matrices_compose_and_invert(rng):
     a, b = np.float32(0.7), np.float32(-0.2)
     assert_close(F.rotation(a) @ F.rotation(b), F.rotation(a + b))
@@ -194,6 +198,7 @@ def test_warp_affine_turns_an_oblong_image_by_quarters(rng):
     assert_close(F.warp_affine(x, shift), expected, tol=1e-5)
 
 
+@pytest.mark.slow
 def test_samples_keep_a_shrunk_image_from_aliasing(rng):
     """Stripes of one cell become grey, and any image its block means."""
     stripes = np.tile(np.asarray([0.0, 1.0], np.float32), 32)[None, :, None]

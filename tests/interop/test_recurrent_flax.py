@@ -54,6 +54,7 @@ def loop(step, weights, carry, x):
     return carry, jnp.stack(outputs, 1)
 
 
+@pytest.mark.slow
 @every_cell
 def test_outputs_states_and_gradients(cell, rng):
     weights, carry, step = made(cell, rng)
@@ -92,6 +93,7 @@ def test_there_and_back(cell, rng):
     step(again, carry, np.zeros((BATCH, FEATURES), np.float32))
 
 
+@pytest.mark.slow
 @every_cell
 def test_both_biases_arrive_where_the_cell_has_them(cell, rng):
     """Ours may have a bias on either side; the same numbers come out."""

@@ -60,6 +60,7 @@ def randomize(layer, rng):
     layer.set_weights([rng.normal(size=s).astype(np.float32) / 2 for s in shapes])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "use_bias", "reset_after"), CASES)
 @pytest.mark.parametrize("implementation", [1, 2])
 def test_outputs_states_and_gradients(

@@ -56,6 +56,7 @@ def count(name, **options):
     return sum(math.prod(leaf.shape) for leaf in leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TORCHVISION, *OTHERS])
 def test_counts_are_the_published_ones(name):
     assert count(name) == (TORCHVISION | OTHERS)[name]
@@ -65,6 +66,7 @@ def test_googlenet_with_its_auxiliary_heads():
     assert count("googlenet", auxiliary=True) == 13_004_888
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERAS)
 def test_keras_counts_statistics_too(name):
     model = nnx.eval_shape(lambda: models.create(name, rngs=nnx.Rngs(0)))
@@ -72,6 +74,7 @@ def test_keras_counts_statistics_too(name):
     assert sum(math.prod(leaf.shape) for leaf in leaves) == KERAS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [n for n in CIFAR if n < 1202])
 def test_cifar_networks(layers):
     residual = count(f"resnet{layers}_cifar")
@@ -86,6 +89,7 @@ def test_1202_layers():
     assert found == pytest.approx(CIFAR[1202] * 1e6, rel=0.01)
 
 
+@pytest.mark.slow
 def test_lenet5_has_sixty_thousand_weights():
     """Section II.B of the paper counts layer by layer."""
     model = models.create("lenet5", rngs=nnx.Rngs(0))

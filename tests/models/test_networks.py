@@ -33,6 +33,7 @@ def stack_blocks(scanned, unrolled):
     nnx.update(scanned.head, nnx.state(unrolled.head))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
 def test_a_scan_over_blocks_changes_nothing(remat, images):
     """Logits, gradients and running statistics are those of block after block."""
@@ -82,6 +83,7 @@ def test_stochastic_depth_falls_from_block_to_block():
     np.testing.assert_allclose(drops, [0.1, 0.2, 0.3, 0.4])
 
 
+@pytest.mark.slow
 def test_a_map_of_c3_sees_the_maps_of_its_row(rng):
     model = models.LeNet5(rngs=nnx.Rngs(0))
     s2 = jnp.asarray(rng.normal(size=(14, 14, 6)), jnp.float32)

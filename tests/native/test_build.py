@@ -189,6 +189,7 @@ def test_a_library_of_other_sources_is_not_called(monkeypatch):
     assert native.missing.__wrapped__() == reason
 
 
+@pytest.mark.slow
 def test_switched_off_other_algorithms_do_the_work():
     code = """
         import numpy as np

@@ -23,6 +23,7 @@ def test_cases_equal_the_sums(case, rng):
     check(make_problem(rng, *sizes, **options))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.data())
 def test_drawn_problems_equal_the_sums_written_out(data):

@@ -88,6 +88,7 @@ def test_two_at_once_in_one_program(rng):
     np.testing.assert_allclose(float(got), wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_vmap(kind, axes, rng):

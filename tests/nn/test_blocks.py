@@ -21,11 +21,13 @@ def x(rng):
     return jnp.asarray(rng.normal(size=(3, 6, 5, 8)), jnp.float32)
 
 
+@pytest.mark.slow
 @each
 def test_zero_init_begins_as_the_shortcut(make, x):
     assert_close(make(zero_init=True)(x), np.maximum(np.asarray(x), 0))
 
 
+@pytest.mark.slow
 @each
 def test_a_gradient_passes_a_branch_of_zero(make, x):
     """Without a shortcut nothing passes."""
@@ -60,6 +62,7 @@ def test_stochastic_depth_takes_whole_examples(make, rng):
     assert_close(np.asarray(block.branch(x)), branch)
 
 
+@pytest.mark.slow
 def test_where_the_shape_stays_only_always_projects():
     shortcuts = ("pad", "projection", "always", "none")
     blocks = {s: BLOCKS["residual"](shortcut=s) for s in shortcuts}
@@ -69,6 +72,7 @@ def test_where_the_shape_stays_only_always_projects():
     assert projecting == {"projection", "always"}
 
 
+@pytest.mark.slow
 def test_conv_block_in_every_order(rng):
     x = jnp.asarray(rng.normal(size=(2, 6, 6, 3)), jnp.float32)
 
@@ -88,6 +92,7 @@ def test_conv_block_in_every_order(rng):
     assert_close(block(x), norm(jax.nn.relu(conv(x))))
 
 
+@pytest.mark.slow
 def test_squeeze_excitation_weighs_channels_by_their_means(rng):
     layer = nn.SqueezeExcitation(8, reduction=4, rngs=nnx.Rngs(0))
     x = rng.normal(size=(2, 5, 4, 8)).astype(np.float32)
@@ -98,6 +103,7 @@ def test_squeeze_excitation_weighs_channels_by_their_means(rng):
     assert_close(layer(jnp.asarray(x)), wanted, reduction=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 3])
 def test_any_rank(rank, rng):
     x = jnp.asarray(rng.normal(size=(2, *(4,) * rank, 4)), jnp.float32)
@@ -132,6 +138,7 @@ def test_messages(make, options, message):
         make(**options)
 
 
+@pytest.mark.slow
 def test_a_shortcut_that_cannot_pad_says_so():
     block = nn.ResidualBlock(8, 4, shortcut="pad", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="features must be at least the 8 channels"):

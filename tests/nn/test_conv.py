@@ -32,6 +32,7 @@ FLAX_OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", FLAX_OPTIONS)
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
 def test_same_as_flax(rng, options, batch):
@@ -46,6 +47,7 @@ def test_same_as_flax(rng, options, batch):
     assert_close(ours(x), expected, reduction=24, tol=2e-2 if half else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"padding": "CAUSAL", "kernel_dilation": 2}])
 def test_same_as_flax_in_one_dimension(rng, options):
     ours = Conv(3, 5, 4, rngs=nnx.Rngs(1), **options)
@@ -54,6 +56,7 @@ def test_same_as_flax_in_one_dimension(rng, options):
     assert_close(ours(x), theirs(x), reduction=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR"])
 def test_input_dilation_with_a_name(rng, padding):
     """Flax refuses it; it is the convolution of the signal with zeros put in."""
@@ -88,6 +91,7 @@ def test_gradients_are_those_of_flax(rng):
     assert_close(ours, theirs, reduction=32)
 
 
+@pytest.mark.slow
 def test_own_options_by_hand(rng):
     x = rng.normal(size=(2, 7, 3)).astype(np.float32)
     layer = Conv(
@@ -103,6 +107,7 @@ def test_own_options_by_hand(rng):
     assert_close(layer(x), expected, dtype="float32", reduction=9)
 
 
+@pytest.mark.slow
 def test_channels_first(rng):
     options = {"strides": 2, "input_dilation": (1, 2), "rngs": nnx.Rngs(0)}
     last = Conv(3, 5, (3, 2), **options)
@@ -113,6 +118,7 @@ def test_channels_first(rng):
     assert_close(jnp.moveaxis(got, 1, -1), last(x), reduction=18)
 
 
+@pytest.mark.slow
 def test_parameters_carry_what_is_asked_for(rng):
     half = functools.partial(l2, strength=0.5)
     layer = Conv(
@@ -176,6 +182,7 @@ def test_activity_penalty_in_a_jitted_step(rng):
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_vmapped_layers(rng):
     """An ensemble of layers by nnx.vmap is the layers one by one."""
     x = jnp.asarray(rng.normal(size=(2, 5, 3)), jnp.float32)

@@ -32,6 +32,7 @@ FLAX_OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transpose_kernel", [False, True])
 @pytest.mark.parametrize("options", FLAX_OPTIONS)
 def test_conv_transpose_is_flax_own(options, transpose_kernel, rng):
@@ -53,6 +54,7 @@ def test_conv_transpose_is_flax_own(options, transpose_kernel, rng):
     assert_close(jnp.moveaxis(y, 1, -1), theirs(x), reduction=18)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transpose_kernel", [False, True])
 def test_conv_transpose_beyond_flax(transpose_kernel, rng):
     """Groups, output padding, mask and activation, against loops."""
@@ -88,6 +90,7 @@ def test_separable_conv_layer(rng):
     assert_close(layer(x), np.tanh(sums), dtype=jnp.float32, reduction=36)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_bias", [False, True])
 def test_local_and_tiled_layers(shared_bias, rng):
     x = rng.normal(size=(2, 6, 5, 4))
@@ -112,6 +115,7 @@ def test_local_and_tiled_layers(shared_bias, rng):
         assert_close(layer(x), np.tanh(sums), dtype=jnp.float32, reduction=24)
 
 
+@pytest.mark.slow
 def test_weights_begin_as_large_as_those_of_a_conv():
     """The fan-in of 64·9 is that of a window, however many windows there are."""
     for layer in (
@@ -130,6 +134,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", LAYERS)
 def test_penalties_metadata_and_dtypes(make, rng):
     half = functools.partial(l2, strength=0.5)

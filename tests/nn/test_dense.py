@@ -71,6 +71,7 @@ def test_activity_penalty_agrees_with_keras(rng, monkeypatch):
     np.testing.assert_allclose(penalty(ours), theirs.losses[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_train_and_eval_mode_through_jit(rng):
     """Multi-layer perceptron with Flax's dropout: modes change it, jit does not."""
     rngs = nnx.Rngs(0)

@@ -44,6 +44,7 @@ def test_the_root_mean_square_over_inputs_and_channels():
     np.testing.assert_allclose(field, np.ones((3, 4)), atol=0.08)
 
 
+@pytest.mark.slow
 def test_it_lies_in_the_theoretical_field_of_the_unit_and_nowhere_else():
     rngs = nnx.Rngs(0)
     layers = [

@@ -98,6 +98,7 @@ def test_the_gradient_of_linear_networks_fills_the_field_exactly():
     assert sum(inside) > len(inside) // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_the_gradient_of_one_linear_network_of_each_rank(rank):
     kernel = positive(jax.random.key(0), (3,) * rank + (1, 1))
@@ -109,6 +110,7 @@ def test_the_gradient_of_one_linear_network_of_each_rank(rank):
     assert check_against_the_gradient(layers, (*[20] * rank, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("window", "stride"), [(4, 2), (3, 2), (2, 3), (5, 3)])
 def test_every_output_of_a_transposed_convolution(window, stride):
     """Its outputs see windows of unequal size, or nothing."""
@@ -193,6 +195,7 @@ CHAINS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "chain", "options"),
     [pytest.param(*row, marks=[pytest.mark.slow] * (row[1] > 1000)) for row in CHAINS],
@@ -215,6 +218,7 @@ def test_vgg16_before_its_last_pool():
     assert lines["head/out"].jump == (0.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", [False, True])
 def test_loops_and_recomputation_change_nothing(remat):
     plain = field_of("resnet20_cifar", 32)
@@ -259,6 +263,7 @@ def test_operations(layer, size, jump):
     assert [field.size, field.jump] == both
 
 
+@pytest.mark.slow
 def test_lists_and_functions_and_the_table():
     layers = [nn.Conv(1, 2, (5,), strides=3, rngs=RNGS), jnp.tanh, nn.AvgPool((2,))]
     field = nn.receptive_field(layers, (30, 1))

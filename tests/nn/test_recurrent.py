@@ -15,6 +15,7 @@ def xs(rng):
     return jnp.asarray(rng.normal(size=(2, 5, 3)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_the_last_output_is_that_of_each_length(xs):
     """In either direction the state after the last step that was read."""
     for backwards in (False, True):
@@ -34,6 +35,7 @@ def test_the_last_output_is_that_of_each_length(xs):
         assert_close(last(xs, lengths=lengths), np.asarray(ends))
 
 
+@pytest.mark.slow
 def test_stacked_layers_one_after_the_other(xs):
     rngs = nnx.Rngs(0)
     layers = [nn.GRU(3, 4, rngs=rngs), nn.GRU(4, 4, rngs=rngs)]
@@ -43,6 +45,7 @@ def test_stacked_layers_one_after_the_other(xs):
     assert_close(nn.StackedRNN(layers, residual=True)(xs), first + second)
 
 
+@pytest.mark.slow
 def test_dropout_between_layers_only_in_training(xs):
     rngs = nnx.Rngs(0)
     layers = [nn.RNN(3, 4, rngs=rngs), nn.RNN(4, 4, rngs=rngs)]

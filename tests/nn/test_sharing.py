@@ -48,6 +48,7 @@ def unshared(model, kernels, biases, x):
     return x @ kernels[3] + biases[3][None]
 
 
+@pytest.mark.slow
 def test_gradient_is_the_sum_over_the_uses(data):
     x, y = data
     model = Twice(0)

@@ -24,6 +24,7 @@ def make(transform: str, shape: tuple[int, ...], **options) -> nn.SpatialTransfo
     return nn.SpatialTransformer(look, 7, transform=transform, rngs=rngs, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "transform", ["affine", "projective", "tps", "translation", "attention"]
 )
@@ -33,6 +34,7 @@ def test_it_starts_as_the_identity(transform, shape, rng):
     assert_close(make(transform, shape, control_points=3)(x), x, tol=1e-5)
 
 
+@pytest.mark.slow
 def test_theta_of_every_transform(rng):
     x = rng.normal(size=(2, 4, 4, 1)).astype(np.float32)
     attention = make("attention", (4, 4, 1))
@@ -46,6 +48,7 @@ def test_theta_of_every_transform(rng):
     assert_close(move.theta(x), np.stack([expected] * 2))
 
 
+@pytest.mark.slow
 def test_in_sequence_and_side_by_side(rng):
     x = rng.normal(size=(2, 6, 6, 1)).astype(np.float32)
     first = make("affine", (6, 6, 1), output_size=(5, 4))
@@ -56,6 +59,7 @@ def test_in_sequence_and_side_by_side(rng):
     assert both.shape == (2, 3, 3, 2)
 
 
+@pytest.mark.slow
 def test_it_learns_to_undo_a_move():
     """One blob off the centre; descent on θ alone brings it to the centre."""
     axis = np.arange(9) - 4

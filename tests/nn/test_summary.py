@@ -31,6 +31,7 @@ class Net(nnx.Module):
 X = jax.ShapeDtypeStruct((2, 12, 16, 3), jnp.float32)
 
 
+@pytest.mark.slow
 def test_by_hand():
     model = Net()
     annotate(model.conv, trainable=False)

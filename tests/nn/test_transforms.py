@@ -87,6 +87,7 @@ def by_hand(model, data, project, learning_rate=0.1, steps=4):
     return params
 
 
+@pytest.mark.slow
 @LOOPS
 @pytest.mark.parametrize(
     "project", [NON_NEGATIVE, functools.partial(max_norm, max_value=0.5), unit_norm]
@@ -128,6 +129,7 @@ def test_constrain_bfloat16_parameters_with_float32_updates():
     np.testing.assert_allclose(norms, 0.1, rtol=2**-8)
 
 
+@pytest.mark.slow
 @LOOPS
 def test_freeze(data, train):
     plain = train(Net(), optax.adamw(0.1), data)

@@ -49,6 +49,7 @@ def arrays(rng, x64):
     return rng.normal(size=(3, 6, 4, 5)) + 2, rng.normal(size=6), rng.normal(size=6)
 
 
+@pytest.mark.slow
 def test_layer_norm(rng, x64):
     x, scale, bias = (rng.normal(size=s) for s in ((3, 4, 5), (4, 5), (4, 5)))
     both(
@@ -60,6 +61,7 @@ def test_layer_norm(rng, x64):
     )
 
 
+@pytest.mark.slow
 def test_rms_norm(rng, x64):
     x, scale = rng.normal(size=(3, 5)), rng.normal(size=5)
     both(
@@ -70,6 +72,7 @@ def test_rms_norm(rng, x64):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_group_norm(arrays, groups):
     both(
@@ -97,6 +100,7 @@ def test_local_response_norm(arrays, size):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norm(arrays, rng, training):
     x, scale, bias = arrays

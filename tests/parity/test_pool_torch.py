@@ -63,6 +63,7 @@ def both(ours, theirs, x, seed):
     assert_close(got, expected, reduction=64)
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(windows(dilated=True), seeds)
 def test_max_pool(drawn, seed):
@@ -89,6 +90,7 @@ def test_max_pool(drawn, seed):
     assert_close(pool(x)[1], expected)
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(
     windows(dilated=False), st.booleans(), st.none() | st.integers(1, 9), seeds
@@ -114,6 +116,7 @@ def test_avg_pool(drawn, count_include_pad, divisor_override, seed):
     )
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(windows(dilated=False), st.sampled_from([1, 2, 3, 2.5]), seeds)
 def test_lp_pool(drawn, p, seed):
@@ -131,6 +134,7 @@ def test_lp_pool(drawn, p, seed):
     )
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=3),
@@ -155,6 +159,7 @@ def test_adaptive_pools(axes, seed):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_max_unpool(rank):
     sizes, window = (6, 5, 4)[:rank], (2, 2, 2)[:rank]

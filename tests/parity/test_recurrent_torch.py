@@ -71,6 +71,7 @@ def compiled():
     return program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["fused", "scan"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,6 +122,7 @@ def test_projection():
     assert_close([ys, *state], expected, tol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.filterwarnings("ignore:__array__ implementation")

@@ -69,6 +69,7 @@ def states_as_torch(state, kind, options):
     return [np.stack([s.h for s in flat]), np.stack([s.c for s in flat])]
 
 
+@pytest.mark.slow
 @drawn
 @hypothesis.given(configurations(), st.booleans())
 def test_outputs_states_and_gradients_with_lengths(configuration, packed):

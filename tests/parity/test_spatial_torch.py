@@ -57,6 +57,7 @@ def theirs(x, grid, g, **options):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("case", COMBINATIONS, ids=lambda c: "-".join(map(str, c)))
 def test_grid_sample(case, dtype):
@@ -76,6 +77,7 @@ def test_grid_sample(case, dtype):
             assert_close(ours(*drawn), expected, tol=TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COMBINATIONS, ids=lambda c: "-".join(map(str, c)))
 def test_what_is_not_finite(case):
     """PyTorch's documented rule; its CPU kernels differ among each other.

@@ -102,6 +102,7 @@ def figures(model):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_logits_agree_and_weights_come_back(name, rng, tmp_path):
     make, make_theirs, source, side = CASES[name]

@@ -117,6 +117,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_csv_logger_writes_every_number_exactly(tmp_path):
     x, y = blobs(40)
     path = tmp_path / "new" / "history.csv"

@@ -22,6 +22,7 @@ from tests.train.networks import (
 )
 
 
+@pytest.mark.slow
 def test_save_and_load_give_back_every_bit(tmp_path):
     x, y = blobs(50)
     trainer = small_trainer()

@@ -54,6 +54,7 @@ def kerass(keras, values, monitor, *, patience, min_delta, mode):
     return epoch + 1, callback.best_epoch + 1, callback.best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("min_delta", [0.0, 0.1])
 @pytest.mark.parametrize("patience", [0, 1, 2])

@@ -29,6 +29,7 @@ def alone():
     return state, history, trainer.predict(x, batch_size=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "kinds"),
     [
@@ -57,6 +58,7 @@ def test_four_devices_give_what_one_gives(alone, options, kinds):
     assert trainer.traces["train"] == trainer.traces["evaluate"] == 1
 
 
+@pytest.mark.slow
 def test_parameters_and_their_moments_lie_where_the_rule_says(tmp_path):
     x, y = blobs(32)
     mesh = jax.make_mesh((4,), ("data",))
@@ -86,6 +88,7 @@ def test_parameters_and_their_moments_lie_where_the_rule_says(tmp_path):
     assert_same_bits(alone.state, before)
 
 
+@pytest.mark.slow
 def test_resume_on_a_mesh_gives_the_same_bits(tmp_path):
     x, y = blobs(32)
 

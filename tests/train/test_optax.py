@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from jaxnets import train
@@ -89,6 +90,7 @@ def test_schedule():
     assert_close(trainer.state.params, as_float32(params), reduction=10)
 
 
+@pytest.mark.slow
 def test_mixed_precision_computes_in_bfloat16_and_keeps_float32():
     x, y = blobs(64)
     seen = []

@@ -56,6 +56,7 @@ def resume(directory, trainer=None, **options):
     return trainer.state, history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "reason"), [(damage_nothing, ""), *DAMAGES])
 def test_resume_takes_the_newest_good_one_and_says_so(
     tmp_path, finished, damage, reason, caplog
@@ -94,6 +95,7 @@ def test_resume_refuses_if_all_are_damaged(tmp_path, finished):
     assert len(list(directory.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_resume_of_a_folder_without_checkpoints_starts_anew(tmp_path, finished, caplog):
     (tmp_path / ".unfinished-epoch_0001").mkdir()
     (tmp_path / "notes.txt").write_text("not ours")
@@ -131,6 +133,7 @@ def test_resume_from_a_saved_model_or_from_nowhere(tmp_path):
         resume(tmp_path / "absent")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3])
 def test_resume_in_the_middle_of_an_epoch(tmp_path, k):
     x, y = blobs(50)
@@ -179,6 +182,7 @@ class Stream:
         return iter(self.batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [list, Stream])
 def test_resume_of_an_iterable_leaves_out_the_batches_it_had(tmp_path, kind):
     x, y = blobs(40)
@@ -220,6 +224,7 @@ def test_what_can_be_indexed_is_not_read_in_vain():
     assert left[-1].mask.sum() == 3
 
 
+@pytest.mark.slow
 def test_resume_after_the_last_step_of_an_epoch(tmp_path):
     x, y = blobs(40)
     callback = train.Checkpoint(tmp_path, every_steps=5)
@@ -256,6 +261,7 @@ def test_resume_of_a_stopped_fit_stays_stopped(tmp_path):
     assert_same_bits(resumed, state)
 
 
+@pytest.mark.slow
 def test_resume_goes_on_to_more_epochs(tmp_path):
     x, y = blobs(40)
     short, long = small_trainer(), small_trainer()

@@ -38,6 +38,7 @@ def problem(rng, steps=6):
     return state, tx, batches
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_a_plain_loop(rng):
     state, tx, batches = problem(rng)
     step = jax.jit(train.make_train_step(loss_fn, tx))

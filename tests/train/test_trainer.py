@@ -76,6 +76,7 @@ def test_fit_is_gradient_descent_over_ragged_batches(rng, weighted):
     assert history.epochs == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_fit_against_keras(monkeypatch):
     monkeypatch.setitem(os.environ, "KERAS_BACKEND", "jax")
     keras = pytest.importorskip("keras")
@@ -105,6 +106,7 @@ def test_fit_against_keras(monkeypatch):
     assert_close(trainer.predict(x[:10], batch_size=4), predicted, reduction=40)
 
 
+@pytest.mark.slow
 def test_one_compilation_for_a_fit_and_one_for_its_validation():
     x, y = blobs(50)
     loss = chex.assert_max_traces(optax.softmax_cross_entropy_with_integer_labels, n=2)
@@ -123,6 +125,7 @@ def test_one_compilation_for_a_fit_and_one_for_its_validation():
     assert trainer.traces == {"train": 1, "evaluate": 1, "predict": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [3, 8])
 def test_steps_per_call_changes_no_bit(k):
     x, y = blobs(70)
@@ -135,6 +138,7 @@ def test_steps_per_call_changes_no_bit(k):
     assert several.traces["train"] == 1
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_other_seed_other_order():
     x, y = blobs(50)
     runs = [small_trainer() for _ in range(3)]
@@ -146,6 +150,7 @@ def test_same_seed_same_bits_other_seed_other_order():
     assert histories[0]["loss"] == histories[1]["loss"] != histories[2]["loss"]
 
 
+@pytest.mark.slow
 def test_validation_split_takes_the_last_part():
     x, y = blobs(50)
     split, given = small_trainer(), small_trainer()

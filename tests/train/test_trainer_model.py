@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from jaxnets import train
@@ -17,6 +18,7 @@ from tests.train.networks import (
 )
 
 
+@pytest.mark.slow
 def test_penalties_constraints_and_frozen_parameters_of_the_model():
     x, y = blobs(40)
 
@@ -52,6 +54,7 @@ def test_penalties_constraints_and_frozen_parameters_of_the_model():
     assert_close(after["kernel"], expected)
 
 
+@pytest.mark.slow
 def test_augmentation_acts_on_training_batches_alone():
     x, y = blobs(32)
     seen = []
@@ -72,6 +75,7 @@ def test_augmentation_acts_on_training_batches_alone():
         assert (again.fit(x, y, epochs=2, seed=0)["loss"] == noisy_loss) is same
 
 
+@pytest.mark.slow
 def test_the_model_given_is_left_alone_and_the_trained_one_is_a_copy():
     x, y = blobs(32)
     module = Small(nnx.Rngs(0))
