@@ -294,15 +294,20 @@ def test_derivatives_to_second_order_in_both_modes(case: Case):
     ]
     slope = jax.tree.map(lambda up, down: (up - down) / (2 * step), *moved)
     near = {"tol": 1e-5}  # of the differences; float64 keeps about 10 digits of them
+    # Sines of angles drawn from a key are float32, those of two programs may differ.
+    drawn = any(
+        jnp.issubdtype(a.dtype, jax.dtypes.prng_key) for a in jax.tree.leaves(arguments)
+    )
+    same = {"tol": 1e-6} if drawn else {"reduction": 256}
     assert_close(tangent, slope[0], **near)
-    assert_close(dot(gradient, along), dot(tangent, weights), reduction=256)
+    assert_close(dot(gradient, along), dot(tangent, weights), **same)
     assert_close(second["forward over forward"], slope[1], **near)
     product = second["forward over reverse"]
     assert_close(product, slope[2], **near)
-    assert_close(second["reverse over reverse"], product, reduction=256)
+    assert_close(second["reverse over reverse"], product, **same)
     by_forward, by_direction = second["reverse over forward"]
-    assert_close(by_forward, product, reduction=256)
-    assert_close(by_direction, gradient, reduction=256)
+    assert_close(by_forward, product, **same)
+    assert_close(by_direction, gradient, **same)
 
 
 def to_dtype(tree, dtype):
