@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import jaxnets
-from tests.test_conformance import ROOMS
+from tests.test_public_names import ROOMS
 
 PACKAGE = Path(jaxnets.__file__).parent
 
