@@ -1,6 +1,6 @@
 """One table of cases: every public function of arrays and every module.
 
-`test_conformance.py` runs over the whole table, and fails when a name has no row.
+`test_conformance.py` runs over the whole table; `test_public_names.py` finds what has no row.
 """
 
 import jax
