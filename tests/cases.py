@@ -1,6 +1,7 @@
 """One table of cases: every public function of arrays and every module.
 
-`test_conformance.py` runs over the whole table; `test_public_names.py` finds what has no row.
+`test_conformance.py` runs over the whole table; `test_public_names.py` finds names
+without a row.
 """
 
 import jax
