@@ -7,14 +7,12 @@
 
 #include <cstring>
 
-#include "fft_plan.h"
 #include "fft_tiles.h"
 
 namespace jaxnets {
 namespace {
 
 constexpr i64 kMostPoints = 1 << 22;
-constexpr int kMostLanes = 16;
 constexpr float kOnes[kMostLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 class Fft {
@@ -22,101 +20,93 @@ class Fft {
   Fft(const Problem& problem, const i64 (&lengths)[3], const Kernels& kernels,
       Team& team)
       : p_(problem),
-        kernels_(kernels),
         team_(team),
-        plan_(lengths),
-        tiles_(problem.axes, problem.batch, lengths),
-        lanes_(problem.out(), kernels.lanes),
-        lengths_{lengths[0], lengths[1], lengths[2]} {}
+        fft_(problem.axes, problem.batch, problem.out(), lengths, kernels) {}
 
   void run() {
-    spectra_.resize(lanes_.vectors * floats());
-    team_.run(lanes_.vectors, [&](i64 vector) { spectrum(vector); });
-    const i64 groups = ceil_div(tiles_.number(), lanes_.together());
-    team_.run(lanes_.vectors * groups,
+    spectra_.resize(fft_.lanes.vectors * fft_.floats());
+    team_.run(fft_.lanes.vectors, [&](i64 vector) { spectrum(vector); });
+    const i64 groups = ceil_div(fft_.tiles.number(), fft_.lanes.together());
+    team_.run(fft_.lanes.vectors * groups,
               [&](i64 task) { tiles(task / groups, task % groups); });
   }
 
  private:
-  i64 point() const { return 2 * kernels_.lanes; }
-  i64 floats() const { return plan_.points * point(); }
-  float* spectrum_of(i64 vector) { return spectra_.data() + vector * floats(); }
+  float* spectrum_of(i64 vector) { return spectra_.data() + vector * fft_.floats(); }
 
   // The kernel's, divided by what the transforms multiply by.
   void spectrum(i64 vector) {
     float* k = spectrum_of(vector);
-    std::memset(k, 0, floats() * sizeof(float));
+    std::memset(k, 0, fft_.floats() * sizeof(float));
     const Axis* axes = p_.axes;
-    const float scale = 1.0f / static_cast<float>(plan_.points);
+    const float scale = 1.0f / static_cast<float>(fft_.plan.points);
     const auto numbers = tap_numbers(axes, p_.window);
     for (i64 d = 0; d < axes[0].taps; ++d)
       for (i64 h = 0; h < axes[1].taps; ++h) {
-        float* row = k + (d * lengths_[1] + h) * lengths_[2] * point();
+        float* row = k + (d * fft_.lengths[1] + h) * fft_.lengths[2] * fft_.point();
         const i64 tap = numbers[(d * axes[1].taps + h) * axes[2].taps];
-        const float* from = p_.weights.at(tap, vector * kernels_.lanes);
-        for (i64 slot = 0; slot < lanes_.slots; ++slot)
-          kernels_.fft_place(from, axes[2].kernel_step * p_.weights.of_tap,
-                             axes[2].taps, lanes_.width(vector),
-                             lanes_.stored(vector, slot), row + lanes_.offset(slot));
-        for (i64 i = 0; i < axes[2].taps * point(); ++i) row[i] *= scale;
+        const float* from = p_.weights.at(tap, vector * fft_.kernels.lanes);
+        for (i64 slot = 0; slot < fft_.lanes.slots; ++slot)
+          fft_.kernels.fft_place(from, axes[2].kernel_step * p_.weights.of_tap,
+                                 axes[2].taps, fft_.lanes.width(vector),
+                                 fft_.lanes.stored(vector, slot),
+                                 row + fft_.lanes.offset(slot));
+        for (i64 i = 0; i < axes[2].taps * fft_.point(); ++i) row[i] *= scale;
       }
-    kernels_.fft_there(k, plan_.steps.data(), plan_.count());
+    fft_.kernels.fft_there(k, fft_.plan.steps.data(), fft_.plan.count());
   }
 
   // Tiles that go together. What is not finite would spread from the real parts to the
   // imaginary ones, so these then go apart.
   void tiles(i64 vector, i64 group) {
     thread_local Floats room;
-    float* z = room.resize(floats());
-    const i64 first = group * lanes_.together(), half = lanes_.slots;
+    float* z = room.resize(fft_.floats());
+    const i64 first = group * fft_.lanes.together(), half = fft_.lanes.slots;
     alignas(64) float undo[kMostLanes];
     lay_tiles(vector, first, 0, half, z);
     lay_tiles(vector, first + half, half, half, z);
-    if (kernels_.fft_balance(z, nullptr, plan_.points, undo)) {
-      kernels_.fft_filter(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
+    if (fft_.kernels.fft_balance(z, nullptr, fft_.plan.points, undo)) {
+      fft_.kernels.fft_filter(z, spectrum_of(vector), fft_.plan.steps.data(),
+                              fft_.plan.count());
       take_tiles(vector, first, 0, z, kOnes);
       take_tiles(vector, first + half, half, z, undo);
       return;
     }
     for (const i64 from : {first, first + half}) {
       lay_tiles(vector, from, 0, half, z);
-      lay_tiles(vector, tiles_.number(), half, half, z);
-      kernels_.fft_filter(z, spectrum_of(vector), plan_.steps.data(), plan_.count());
+      lay_tiles(vector, fft_.tiles.number(), half, half, z);
+      fft_.kernels.fft_filter(z, spectrum_of(vector), fft_.plan.steps.data(),
+                              fft_.plan.count());
       take_tiles(vector, from, 0, z, kOnes);
     }
   }
 
   void lay_tiles(i64 vector, i64 first, i64 place, i64 count, float* z) const {
     for (i64 i = 0; i < count; ++i)
-      lay(kernels_, tiles_, lanes_, first + i, &Tile::cells, p_.x, vector, place + i, z,
-          plan_.points);
+      fft_.lay(first + i, &Tile::cells, p_.x, vector, place + i, z);
   }
 
   void take_tiles(i64 vector, i64 first, i64 place, const float* z,
                   const float* scale) const {
-    for (i64 i = 0; i < lanes_.slots && first + i < tiles_.number(); ++i) {
-      const Tile tile = tiles_[first + i];
-      const i64 slot = i * lanes_.channels;
-      const float* from = z + lanes_.offset(place + i);
-      float* y = p_.y + vector * kernels_.lanes;
+    for (i64 i = 0; i < fft_.lanes.slots && first + i < fft_.tiles.number(); ++i) {
+      const Tile tile = fft_.tiles[first + i];
+      const i64 slot = i * fft_.lanes.channels;
+      const float* from = z + fft_.lanes.offset(place + i);
+      float* y = p_.y + vector * fft_.kernels.lanes;
       const i64 step = tile.results[2].step * p_.out();
-      tiles_.rows(tile.results, p_.size, p_.out(), tile.image,
-                  [&](i64 point, i64 at, i64 count) {
-                    if (at >= 0)
-                      kernels_.fft_take(from + point * this->point(), count,
-                                        lanes_.width(vector), scale + slot, y + at,
-                                        step);
-                  });
+      fft_.tiles.rows(tile.results, p_.size, p_.out(), tile.image,
+                      [&](i64 point, i64 at, i64 count) {
+                        if (at >= 0)
+                          fft_.kernels.fft_take(from + point * fft_.point(), count,
+                                                fft_.lanes.width(vector), scale + slot,
+                                                y + at, step);
+                      });
     }
   }
 
   const Problem& p_;
-  const Kernels& kernels_;
   Team& team_;
-  FftPlan plan_;
-  Tiles tiles_;
-  FftLanes lanes_;
-  i64 lengths_[3];
+  FftLayout fft_;
   Floats spectra_;
 };
 

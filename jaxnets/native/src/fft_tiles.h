@@ -2,8 +2,11 @@
 #pragma once
 
 #include "cells.h"
+#include "fft_plan.h"
 
 namespace jaxnets {
+
+constexpr int kMostLanes = 16;
 
 // Indices of a tile along one axis: index i is cell origin + i * step of an array, if
 // it is one of [from, to).
@@ -116,24 +119,43 @@ struct FftLanes {
   i64 offset(i64 i) const { return i / slots * lanes + i % slots * channels; }
 };
 
-// The rows of tile `number`, spans `of` it, into every second vector of z, as tile i of
-// those that go together; zeros where there are no cells, or no such tile.
-inline void lay(const Kernels& kernels, const Tiles& tiles, const FftLanes& lanes,
-                i64 number, Span (Tile::*of)[3], const Image& image, i64 vector, i64 i,
-                float* z, i64 points) {
-  const int stored = lanes.stored(vector, i), width = lanes.width(vector);
-  float* to = z + lanes.offset(i);
-  if (number >= tiles.number())
-    return kernels.fft_place(nullptr, 0, points, width, stored, to);
-  Tile tile = tiles[number];
-  const Span(&spans)[3] = tile.*of;
-  const float* from = image.data + vector * lanes.lanes;
-  const i64 step = spans[2].step * image.channels;
-  tiles.rows(spans, image.size, image.channels, tile.image,
-             [&](i64 point, i64 at, i64 count) {
-               kernels.fft_place(at < 0 ? nullptr : from + at, step, count, width,
-                                 stored, to + point * 2 * lanes.lanes);
-             });
-}
+// A convolution by transforms: of what, in which tiles, in which lanes.
+struct FftLayout {
+  const Kernels& kernels;
+  FftPlan plan;
+  Tiles tiles;
+  FftLanes lanes;
+  i64 lengths[3];
+
+  FftLayout(const Axis* axes, i64 batch, i64 channels, const i64 (&lengths)[3],
+            const Kernels& kernels)
+      : kernels(kernels),
+        plan(lengths),
+        tiles(axes, batch, lengths),
+        lanes(channels, kernels.lanes),
+        lengths{lengths[0], lengths[1], lengths[2]} {}
+
+  i64 point() const { return 2 * kernels.lanes; }
+  i64 floats() const { return plan.points * point(); }
+
+  // The rows of tile `number`, spans `of` it, into every second vector of z, as tile i
+  // of those that go together; zeros where there are no cells, or no such tile.
+  void lay(i64 number, Span (Tile::*of)[3], const Image& image, i64 vector, i64 i,
+           float* z) const {
+    const int stored = lanes.stored(vector, i), width = lanes.width(vector);
+    float* to = z + lanes.offset(i);
+    if (number >= tiles.number())
+      return kernels.fft_place(nullptr, 0, plan.points, width, stored, to);
+    Tile tile = tiles[number];
+    const Span(&spans)[3] = tile.*of;
+    const float* from = image.data + vector * lanes.lanes;
+    const i64 step = spans[2].step * image.channels;
+    tiles.rows(spans, image.size, image.channels, tile.image,
+               [&](i64 point, i64 at, i64 count) {
+                 kernels.fft_place(at < 0 ? nullptr : from + at, step, count, width,
+                                   stored, to + point * this->point());
+               });
+  }
+};
 
 }  // namespace jaxnets

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "fft.h"
-#include "fft_plan.h"
 #include "fft_tiles.h"
 
 namespace jaxnets {
@@ -17,68 +16,61 @@ class FftGrad {
   FftGrad(const GradProblem& problem, const i64 (&lengths)[3], const Kernels& kernels,
           Team& team)
       : p_(problem),
-        kernels_(kernels),
         team_(team),
-        plan_(lengths),
-        tiles_(problem.axes, problem.batch, lengths),
-        lanes_(problem.out(), kernels.lanes),
-        lengths_{lengths[0], lengths[1], lengths[2]} {}
+        fft_(problem.axes, problem.batch, problem.out(), lengths, kernels) {}
 
   void run() {
-    const i64 groups = ceil_div(tiles_.number(), lanes_.together());
+    const i64 groups = ceil_div(fft_.tiles.number(), fft_.lanes.together());
     // Every part of the tiles has a sum of its own.
-    const i64 parts = std::min(groups, ceil_div(2 * team_.threads(), lanes_.vectors));
-    sums_.resize(lanes_.vectors * parts * floats());
-    team_.run(lanes_.vectors * parts, [&](i64 task) {
+    const i64 parts =
+        std::min(groups, ceil_div(2 * team_.threads(), fft_.lanes.vectors));
+    sums_.resize(fft_.lanes.vectors * parts * fft_.floats());
+    team_.run(fft_.lanes.vectors * parts, [&](i64 task) {
       const i64 part = task % parts;
-      float* sum = sums_.data() + task * floats();
-      std::memset(sum, 0, floats() * sizeof(float));
+      float* sum = sums_.data() + task * fft_.floats();
+      std::memset(sum, 0, fft_.floats() * sizeof(float));
       for (i64 group = groups * part / parts; group < groups * (part + 1) / parts;
            ++group)
         add(task / parts, group, sum);
     });
-    team_.run(lanes_.vectors, [&](i64 vector) {
-      float* sum = sums_.data() + vector * parts * floats();
+    team_.run(fft_.lanes.vectors, [&](i64 vector) {
+      float* sum = sums_.data() + vector * parts * fft_.floats();
       for (i64 part = 1; part < parts; ++part)
-        for (i64 i = 0; i < floats(); ++i) sum[i] += sum[part * floats() + i];
-      kernels_.fft_back(sum, plan_.steps.data(), plan_.count());
+        for (i64 i = 0; i < fft_.floats(); ++i) sum[i] += sum[part * fft_.floats() + i];
+      fft_.kernels.fft_back(sum, fft_.plan.steps.data(), fft_.plan.count());
       write(vector, sum);
     });
   }
 
  private:
-  i64 point() const { return 2 * kernels_.lanes; }
-  i64 floats() const { return plan_.points * point(); }
-
   void add(i64 vector, i64 group, float* sum) const {
     thread_local Floats room;
-    float* z = room.resize(2 * floats());
-    float* w = z + floats();
-    for (i64 i = 0; i < lanes_.together(); ++i) {
-      const i64 number = group * lanes_.together() + i;
-      lay(kernels_, tiles_, lanes_, number, &Tile::cells, p_.x, vector, i, z,
-          plan_.points);
-      lay(kernels_, tiles_, lanes_, number, &Tile::results, p_.g, vector, i, w,
-          plan_.points);
+    float* z = room.resize(2 * fft_.floats());
+    float* w = z + fft_.floats();
+    for (i64 i = 0; i < fft_.lanes.together(); ++i) {
+      const i64 number = group * fft_.lanes.together() + i;
+      fft_.lay(number, &Tile::cells, p_.x, vector, i, z);
+      fft_.lay(number, &Tile::results, p_.g, vector, i, w);
     }
     // Real parts of z meet imaginary ones of w in what is dropped, which must not be
     // larger than what is kept.
-    float undo[16];
-    kernels_.fft_balance(z, w, plan_.points, undo);
-    kernels_.fft_add_product(z, w, sum, plan_.steps.data(), plan_.count());
+    alignas(64) float undo[kMostLanes];
+    fft_.kernels.fft_balance(z, w, fft_.plan.points, undo);
+    fft_.kernels.fft_add_product(z, w, sum, fft_.plan.steps.data(), fft_.plan.count());
   }
 
   void write(i64 vector, const float* sum) const {
-    const float scale = 1.0f / static_cast<float>(plan_.points);
-    const i64 width = lanes_.width(vector);
-    float* to = p_.dk + vector * kernels_.lanes;
+    const float scale = 1.0f / static_cast<float>(fft_.plan.points);
+    const i64 width = fft_.lanes.width(vector);
+    float* to = p_.dk + vector * fft_.kernels.lanes;
     for (i64 d = 0; d < p_.axes[0].taps; ++d)
       for (i64 h = 0; h < p_.axes[1].taps; ++h)
         for (i64 w = 0; w < p_.axes[2].taps; ++w, to += p_.out()) {
-          const float* from = sum + ((d * lengths_[1] + h) * lengths_[2] + w) * point();
+          const float* from =
+              sum + ((d * fft_.lengths[1] + h) * fft_.lengths[2] + w) * fft_.point();
           for (i64 lane = 0; lane < width; ++lane) {
             float total = 0.0f;
-            for (i64 slot = 0; slot < lanes_.slots; ++slot)
+            for (i64 slot = 0; slot < fft_.lanes.slots; ++slot)
               total += from[slot * width + lane];
             to[lane] = total * scale;
           }
@@ -86,12 +78,8 @@ class FftGrad {
   }
 
   const GradProblem& p_;
-  const Kernels& kernels_;
   Team& team_;
-  FftPlan plan_;
-  Tiles tiles_;
-  FftLanes lanes_;
-  i64 lengths_[3];
+  FftLayout fft_;
   Floats sums_;
 };
 
