@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks._conv_peers import Contestant, threads
 from benchmarks._timing import RESULTS, Report, Row, Timing, machine, markdown_lines
+from jaxnets import native
 
 TOLERANCE = 1e-4
 """Largest relative norm of a difference; FFT and Winograd round more than sums do."""
@@ -51,6 +52,10 @@ class ConvReport(Report):
     lines: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
+        """Say which kernels run: without the compiled ones all figures are others."""
+        reason = native.missing()
+        kernels = native.instructions() if reason is None else f"native {reason}"
+        self.say(f"compiled kernels: {kernels}", "")
         self.say("| case | part | who | min ms | median ms | times ours | first ms |")
         self.say("|---|---|---|---|---|---|---|")
 
