@@ -32,6 +32,10 @@ HOPELESS = 30
 BEHIND = 3
 """Measured times the best, at which a candidate is not measured any more."""
 
+CHANCES = 3
+"""Rounds before a candidate may fall behind: one run that the machine held up is no
+reason to give it up."""
+
 
 def tune_conv(
     x_shape: Sequence[int],
@@ -50,7 +54,7 @@ def tune_conv(
 
     Every candidate runs in turn, `rounds` times, and the least time wins. Candidates
     that the rule gives 30 times the seconds of its best are left out, and one that took
-    3 times those of the best is not run again.
+    3 times those of the best in every one of three rounds is not run again.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.
@@ -145,12 +149,14 @@ def measure(
         jax.block_until_ready(run(*arrays))
     order, shuffle = list(runs), random.Random(0).shuffle
     least = dict.fromkeys(runs, math.inf)
-    for _ in range(rounds):
+    for number in range(rounds):
         shuffle(order)
         for name in order:
             began = time.perf_counter()
             jax.block_until_ready(runs[name](*arrays))
             least[name] = min(least[name], time.perf_counter() - began)
+        if number + 1 < CHANCES:
+            continue
         limit = BEHIND * min(least.values(), default=0.0)
         order = [name for name in order if least[name] <= limit]
     return least
