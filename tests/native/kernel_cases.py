@@ -249,4 +249,40 @@ FOLDED = {
         {"strides": (2, 3, 2), "dilation": (1, 2, 3), "padding": (1, 2, 3)},
     ),
 }  # fmt: skip
-CASES = FOLDED | DENSE | WINDOWS | GROUPED | DEPTHWISE | KERNEL_GRADIENTS
+MIRRORED = {
+    f"{fan_in} to {fan_out} in {groups} groups, mirrored": (
+        3, (7, 9), (3, 2), fan_in, fan_out, {"groups": groups, "padding": (1, 0)}
+    )
+    for fan_in, fan_out, groups in (
+        (40, 1, 1), (33, 2, 1), (64, 3, 1), (130, 5, 1), (48, 2, 2), (16, 1, 3),
+        (20, 4, 3), (300, 7, 1), (17, 16, 1),
+    )
+} | {
+    "1x1 towards few outputs": (3, (7, 9), (1, 1), 70, 3, {}),
+    "1x1 towards few outputs, cut": (
+        3, (7, 9), (1, 1), 70, 3, {"padding": ((-1, 0), (0, -2))}
+    ),
+    "towards few outputs, more padding than window": (
+        2, (8, 9), (3, 3), 40, 2, {"padding": ((4, 1), (1, 5))}
+    ),
+    "towards few outputs, negative padding": (
+        2, (9, 10), (3, 2), 40, 2, {"padding": ((-2, 1), (0, -3))}
+    ),
+    "towards few outputs, strides and dilation": (
+        2, (15, 14), (3, 3), 40, 2,
+        {"padding": (2, 1), "strides": (2, 3), "dilation": (1, 2)},
+    ),
+    "towards few outputs, dilation": (
+        2, (15, 14), (3, 3), 40, 2, {"padding": 3, "dilation": (3, 2)}
+    ),
+    "towards few outputs of groups, strides": (
+        2, (9, 8), (2, 3), 32, 2, {"groups": 2, "strides": 2, "padding": 1}
+    ),
+    "towards few outputs, three axes": (
+        2, (5, 6, 7), (3, 2, 3), 24, 3, {"groups": 2, "padding": 1}
+    ),
+    "towards few outputs, many boxes": (1, (90, 60), (3, 3), 50, 2, {"padding": 1}),
+    "many outputs from short sums": (2, (5, 13), (1, 3), 1, 300, {"padding": 1}),
+    "1x1, many outputs from short sums": (2, (5, 13), (1, 1), 5, 203, {"strides": 2}),
+}  # fmt: skip
+CASES = MIRRORED | FOLDED | DENSE | WINDOWS | GROUPED | DEPTHWISE | KERNEL_GRADIENTS

@@ -23,7 +23,8 @@ import numpy as np
 
 from jaxnets import native
 from jaxnets.functional.conv_algorithms import _fft_core as core
-from jaxnets.functional.conv_algorithms._native_transforms import LANES, tiles
+from jaxnets.functional.conv_algorithms._native_sums import work_of_sums
+from jaxnets.functional.conv_algorithms._native_transforms import tiles
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
 RANK = 3
@@ -71,7 +72,7 @@ def unsupported(facts: ConvFacts) -> str | None:
 
 def work(part: str, facts: ConvFacts) -> Work:
     """What the transforms or the sums take, whichever it is done by."""
-    sums = _work_of_sums(part, facts)
+    sums = work_of_sums(part, facts)
     by_tiles = tiles(part, facts, sums.flops)
     if by_tiles is None:
         return sums
@@ -82,91 +83,12 @@ def work(part: str, facts: ConvFacts) -> Work:
     return Work(by_tiles.flops, size * (arrays + 2 * points), 1, "transforms")
 
 
-def _work_of_sums(part: str, facts: ConvFacts) -> Work:
-    """Lanes of vectors that nothing fills count as work, as do spread channels.
-
-    Of an input gradient that is folded, transposing and adding count as well.
-    """
-    groups, size = facts.spec.groups, jnp.dtype(facts.dtype).itemsize
-    terms, results = facts.fan_in, facts.fan_out
-    cells = facts.batch * prod(facts.spatial)
-    if part == "input_grad":
-        folded = _folded_vectors(facts)
-        if folded is not None:
-            arrays = cells * facts.channels
-            arrays += facts.batch * prod(facts.positions) * facts.out
-            moved = size * (arrays + facts.kernel_cells)
-            return Work(2 * LANES * folded, moved, 1)
-        terms, results = results, terms
-        cells = facts.batch * prod(facts.positions)
-    kind, spread, lanes = "dense", 0.0, LANES
-    if groups > 1 and results < LANES:
-        kind = "depthwise" if facts.fan_in == facts.fan_out == 1 else "grouped"
-        in_line = part != "kernel_grad" and facts.spec.strides[-1] == 1
-        if kind == "depthwise" and in_line:
-            lanes = 1  # vectors span the results of a row
-        spread = cells * terms * -(-groups * results // lanes) * lanes
-        if terms > results:  # inputs of more than one vector, taken one at a time
-            spread *= LANES
-        results *= groups
-    filled = -(-results // lanes) * lanes / max(1, results)
-    arrays = facts.batch * prod(facts.spatial) * facts.channels
-    arrays += facts.batch * prod(facts.positions) * facts.out
-    calls = prod(facts.spec.strides) if part == "input_grad" else 1
-    moved = size * (arrays + 2 * facts.kernel_cells + spread / 8)
-    return Work(2 * facts.products * filled, moved, calls, kind)
-
-
-def _folded_vectors(facts: ConvFacts) -> float | None:
-    """Products of vectors that folding an input gradient takes; None if it does not.
-
-    What `suits_fold` in `native/src/fold.cc` compares, for the widest vectors.
-    """
-    facts = _simplest(facts)
-    groups, fan_in, fan_out = facts.spec.groups, facts.fan_in, facts.fan_out
-    cells, taps = facts.batch * prod(facts.spatial), prod(facts.window)
-    strides = prod(facts.spec.strides)
-    correlation = cells / strides * taps * facts.out * -(-fan_in // LANES)
-    if groups > 1 and fan_in < LANES:
-        phases = prod(map(min, facts.spec.strides, facts.window))
-        inputs = min(groups, -(-LANES // fan_in)) * fan_out
-        vectors = -(-facts.channels // LANES) * fan_out
-        spread = phases * (2 * LANES if inputs > LANES else 8)
-        correlation = cells / strides * vectors * (2 * taps + spread)
-    *outer, across = facts.positions
-    rows = facts.batch * prod(outer)
-    products = rows * across * facts.out * taps * fan_in / LANES
-    turned = rows * across * groups * -(-fan_out // LANES) * LANES
-    added = rows * groups * (100 + 12 * -(-across // LANES) * taps * fan_in)
-    folded = products + turned + added + 2 * cells * facts.channels
-    return folded if folded < correlation else None
-
-
-def _simplest(facts: ConvFacts) -> ConvFacts:
-    """Where the one window is the whole image, all its cells are channels of one."""
-    spec, ones = facts.spec, (1,) * len(facts.window)
-    whole = (
-        spec.groups == 1
-        and facts.window == facts.spatial
-        and facts.positions == ones
-        and not any(lo for lo, _ in spec.padding)
-        and all(
-            d == 1 or n == 1 for d, n in zip(spec.dilation, facts.window, strict=True)
-        )
-    )
-    if not whole:
-        return facts
-    alone = spec._replace(strides=ones, padding=((0, 0),) * len(ones), dilation=ones)
-    cells = facts.channels * prod(facts.window)
-    return facts._replace(spatial=ones, window=ones, channels=cells, spec=alone)
-
-
 def _call(
     part: str, a: jax.Array, b: jax.Array, facts: ConvFacts, shape: tuple[int, ...]
 ) -> jax.Array:
     spec, rank = facts.spec, len(facts.window)
     none, one = (0,) * (RANK - rank), (1,) * (RANK - rank)
-    by_tiles = tiles(part, facts, _work_of_sums(part, facts).flops)
+    by_tiles = tiles(part, facts, work_of_sums(part, facts).flops)
     lengths = () if by_tiles is None else one + by_tiles.lengths
     # Of the type of `a`, which says what it varies over in a `shard_map`.
     like = jax.typeof(a).update(shape=shape, weak_type=False)

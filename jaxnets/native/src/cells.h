@@ -90,6 +90,26 @@ inline Cells gather(const Image& image, i64 number, const Reach& reach, i64 chan
           {reach.count[1] * reach.count[2] * width, reach.count[2] * width, width}};
 }
 
+// A copy of them, with zeros from `width` up to `room_width` floats a cell.
+inline Cells padded(const Image& image, i64 number, const Reach& reach, i64 channel,
+                    i64 width, i64 room_width, Floats& room) {
+  float* copy = room.resize(reach.cells() * room_width);
+  for_rows(image, number, reach, [&](const float* from, i64 to, i64 cells) {
+    float* target = copy + to * room_width;
+    if (from == nullptr) {
+      std::memset(target, 0, cells * room_width * sizeof(float));
+      return;
+    }
+    for (i64 i = 0; i < cells; ++i, target += room_width) {
+      std::memcpy(target, from + i * image.channels + channel, width * sizeof(float));
+      std::memset(target + width, 0, (room_width - width) * sizeof(float));
+    }
+  });
+  return {copy,
+          {reach.count[1] * reach.count[2] * room_width, reach.count[2] * room_width,
+           room_width}};
+}
+
 // What the lanes of one vector of outputs read: channel index[j, lane] of the input
 // meets output channel `block` * lanes + lane as the j-th of its group.
 struct Lanes {
@@ -107,6 +127,29 @@ struct Lanes {
             static_cast<std::int32_t>(o / fan_out * fan_in + j - first);
   }
 };
+
+constexpr i64 kManyProducts = 128;
+constexpr i64 kOwnVectors = 20;  // products that results of one group take longer
+
+// Whether groups share vectors, by what both ways take for a vector of results, in
+// products as measured. Sharing saves some where each group has few outputs, but all
+// cells are spread out first, one by one if their inputs fill more than a vector. The
+// more there are of these, the farther away they lie.
+inline bool suits_lanes(const Axis* axes, i64 groups, i64 fan_in, i64 fan_out,
+                        i64 lanes) {
+  if (groups == 1 || fan_out >= lanes) return false;
+  if (fan_in == 1) return true;
+  i64 cells = 1, taps = 1;
+  for (int a = 0; a < 3; ++a) {
+    taps *= axes[a].taps;
+    if (axes[a].count > 1) cells *= axes[a].step;
+  }
+  const i64 together = std::min(groups, ceil_div(lanes, fan_out));
+  const i64 spread = together * fan_in > lanes ? 2 * lanes : 8;
+  const double product = taps * fan_in > kManyProducts ? 3 : 1.5;
+  return fan_in * (product * taps + cells * spread) <
+         together * (fan_in * taps + kOwnVectors);
+}
 
 // Floats of a cell that a box of spread cells is measured by. All vectors of a box read
 // the same lines, so these count, unless the window is so large that what neighbouring

@@ -4,6 +4,7 @@
 #include "conv.h"
 #include "fft.h"
 #include "fold.h"
+#include "mirror.h"
 #include "problem.h"
 
 namespace jaxnets {
@@ -34,7 +35,7 @@ void solve(Problem p, const Kernels& kernels, Team& team) {
     p.batch = 1;
     p.x.size = p.size = flat;
   }
-  if (p.groups == 1 || p.fan_out >= kernels.lanes) {
+  if (!suits_lanes(p.axes, p.groups, p.fan_in, p.fan_out, kernels.lanes)) {
     solve_dense(p, kernels, team);
   } else if (suits_depthwise(p, kernels)) {
     solve_depthwise({p}, kernels, team);
@@ -60,6 +61,7 @@ void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
   p.y = y, p.size = s.positions;
   p.stream = large(s.batch, s.positions, s.out());
   if (!sums) return solve_fft(p, lengths, kernels, team);
+  if (suits_mirror(s, kernels)) return mirror_forward(s, x, kernel, y, kernels, team);
   solve(p, kernels, team);
 }
 

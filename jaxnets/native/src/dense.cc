@@ -11,6 +11,7 @@ namespace {
 
 constexpr i64 kPanelFloats = 1 << 16;  // of weights that every row of a box reads
 constexpr i64 kShortSum = 64;          // takes no longer than to fetch its result again
+constexpr i64 kTogether = 1 << 14;     // of weights of columns that take turns
 
 class Dense {
  public:
@@ -32,8 +33,9 @@ class Dense {
     const i64 least = ceil_div(wanted, p_.groups * columns_);
     // Every column passes over the box, whose results stay in the cache if they matter.
     const bool brief = p_.taps() * p_.fan_in <= kShortSum;
+    together_ = brief && columns_ * panel_ <= kTogether ? columns_ : 1;
     const i64 cell = brief ? std::max(p_.fan_in, p_.fan_out) : p_.fan_in;
-    const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least);
+    const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least, true);
     // Columns of outputs share a box unless there are too few boxes.
     const i64 shares = std::min(columns_, ceil_div(wanted, boxes.number() * p_.groups));
     team_.run(boxes.number() * p_.groups * shares, [&](i64 task) {
@@ -44,9 +46,8 @@ class Dense {
   }
 
  private:
-  int lanes_of(i64 column) const {
-    return static_cast<int>(
-        std::min(vectors_ * kernels_.lanes, p_.fan_out - first_of(column)));
+  i64 lanes_of(i64 column, i64 columns = 1) const {
+    return std::min(columns * vectors_ * kernels_.lanes, p_.fan_out - first_of(column));
   }
   i64 first_of(i64 column) const { return column * vectors_ * kernels_.lanes; }
 
@@ -57,7 +58,7 @@ class Dense {
     team_.run(p_.groups * columns_, [&](i64 task) {
       const i64 group = task / columns_, column = task % columns_;
       const i64 width = vectors_ * kernels_.lanes;
-      const int used = lanes_of(column);
+      const i64 used = lanes_of(column);
       float* to = packed_.data() + task * panel_;
       for (i64 begin = 0; begin < p_.fan_in; begin += part_) {
         const i64 end = std::min(begin + part_, p_.fan_in);
@@ -72,7 +73,7 @@ class Dense {
     });
   }
 
-  void pack_tap(const float* from, i64 channels, int used, i64 width, float* to) const {
+  void pack_tap(const float* from, i64 channels, i64 used, i64 width, float* to) const {
     if (p_.weights.of_out == 1) {
       for (i64 c = 0; c < channels; ++c) {
         std::memcpy(to + c * width, from + c * p_.weights.of_in, used * sizeof(float));
@@ -81,7 +82,7 @@ class Dense {
       return;
     }
     if (used < width) std::memset(to, 0, channels * width * sizeof(float));
-    for (int o = 0; o < used; ++o)
+    for (i64 o = 0; o < used; ++o)
       for (i64 c = 0; c < channels; ++c)
         to[c * width + o] = from[o * p_.weights.of_out + c * p_.weights.of_in];
   }
@@ -101,7 +102,8 @@ class Dense {
       for (i64 i = 0; i * joined < p_.taps(); ++i) offsets[i] = offsets[i * joined];
       offsets.resize(p_.taps() / joined);
     }
-    for (i64 column = first; column < last; ++column) {
+    for (i64 column = first; column < last; column += together_) {
+      const i64 width = lanes_of(column, std::min(together_, last - column));
       const float* w = packed_.data() + (group * columns_ + column) * panel_;
       for (i64 begin = 0; begin < p_.fan_in; begin += part_) {
         const i64 length = std::min(part_, p_.fan_in - begin);
@@ -118,7 +120,7 @@ class Dense {
                           box.count(2),
                           stream()};
             this->row(row, taps_inside(p_.axes[0], d), taps_inside(p_.axes[1], h),
-                      offsets, joined, length, w, column, begin > 0);
+                      offsets, joined, length, w, width, begin > 0);
           }
         w += p_.taps() * length * vectors_ * kernels_.lanes;
       }
@@ -128,7 +130,7 @@ class Dense {
 
   // A row of results, by those rows of the window that meet the image.
   void row(const Row& row, Range planes, Range rows, const std::vector<i64>& offsets,
-           i64 joined, i64 length, const float* w, i64 column, bool add) const {
+           i64 joined, i64 length, const float* w, i64 width, bool add) const {
     const i64 runs = p_.axes[2].taps / joined;
     const i64 weights = p_.axes[2].taps * length * vectors_ * kernels_.lanes;
     const bool whole = rows.count() == p_.axes[1].taps;
@@ -136,7 +138,7 @@ class Dense {
     const i64 height = whole ? planes.count() * rows.count() : rows.count();
     const auto sum = [&](i64 first, i64 height) {
       kernels_.dense(row, offsets.data() + first * runs, height * runs, length * joined,
-                     w + first * weights, static_cast<int>(vectors_), lanes_of(column),
+                     w + first * weights, panel_, static_cast<int>(vectors_), width,
                      add);
       add = true;
     };
@@ -148,7 +150,7 @@ class Dense {
   const Problem& p_;
   const Kernels& kernels_;
   Team& team_;
-  i64 columns_, vectors_, parts_, part_, panel_;
+  i64 columns_, vectors_, parts_, part_, panel_, together_;
   Floats packed_;
 };
 

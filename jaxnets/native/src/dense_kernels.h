@@ -40,43 +40,53 @@ void dense_block(const Row& row, const i64* offsets, i64 runs, i64 length,
     }
   }
   // Short sums would spend their time on asking every vector how it is stored.
-  if (width >= V * L && !row.stream) {
+  if (row.stream) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) store(row.y + u * row.y_step + v * L, sums[u][v]);
+      for (int v = 0; v < V; ++v)
+        store_past(row.y + u * row.y_step + v * L, sums[u][v], width - v * L, true);
     return;
   }
-#pragma GCC unroll 8
-  for (int u = 0; u < U; ++u)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v)
-      store_past(row.y + u * row.y_step + v * L, sums[u][v], width - v * L, row.stream);
+  for (int v = 0; v < V; ++v) {
+    float* y = row.y + v * L;
+    const int count = width - v * L;
+    if (count >= L) {
+#pragma GCC unroll 8
+      for (int u = 0; u < U; ++u) store(y + u * row.y_step, sums[u][v]);
+    } else if (count > 0) {
+#pragma GCC unroll 8
+      for (int u = 0; u < U; ++u) store_some(y + u * row.y_step, sums[u][v], count);
+    }
+  }
 }
 
 // A row in blocks of nearly equal numbers of pixels.
 template <int V, int U = most(V, kMostPixels)>
 void dense_blocks(Row row, int pixels, const i64* offsets, i64 runs, i64 length,
-                  const float* w, int width, bool add) {
+                  const float* w, i64 panel, i64 width, bool add) {
   if constexpr (U > 1) {
     if (pixels < U) {
-      dense_blocks<V, U - 1>(row, pixels, offsets, runs, length, w, width, add);
+      dense_blocks<V, U - 1>(row, pixels, offsets, runs, length, w, panel, width, add);
       return;
     }
   }
-  dense_block<U, V>(row, offsets, runs, length, w, width, add);
+  for (i64 left = width; left > 0; left -= V * L, row.y += V * L, w += panel)
+    dense_block<U, V>(row, offsets, runs, length, w,
+                      static_cast<int>(left < V * L ? left : V * L), add);
 }
 
 template <int V>
 void dense_row(const Row& whole, const i64* offsets, i64 runs, i64 length,
-               const float* w, int width, bool add) {
+               const float* w, i64 panel, i64 width, bool add) {
   constexpr i64 kPixels = most(V, kMostPixels);
   Row row = whole;
   i64 blocks = (whole.count + kPixels - 1) / kPixels;
   for (i64 left = whole.count; left > 0; --blocks) {
     const i64 pixels = (left + blocks - 1) / blocks;
-    dense_blocks<V>(row, static_cast<int>(pixels), offsets, runs, length, w, width,
-                    add);
+    dense_blocks<V>(row, static_cast<int>(pixels), offsets, runs, length, w, panel,
+                    width, add);
     row.x += pixels * row.x_step;
     row.y += pixels * row.y_step;
     left -= pixels;
@@ -84,19 +94,19 @@ void dense_row(const Row& whole, const i64* offsets, i64 runs, i64 length,
 }
 
 void dense(const Row& row, const i64* offsets, i64 runs, i64 length, const float* w,
-           int vectors, int width, bool add) {
+           i64 panel, int vectors, i64 width, bool add) {
   switch (vectors) {
     case 1:
-      return dense_row<1>(row, offsets, runs, length, w, width, add);
+      return dense_row<1>(row, offsets, runs, length, w, panel, width, add);
     case 2:
-      return dense_row<2>(row, offsets, runs, length, w, width, add);
+      return dense_row<2>(row, offsets, runs, length, w, panel, width, add);
     case 3:
       if constexpr (kMostVectors >= 3)
-        return dense_row<3>(row, offsets, runs, length, w, width, add);
+        return dense_row<3>(row, offsets, runs, length, w, panel, width, add);
       return;
     default:
       if constexpr (kMostVectors >= 4)
-        return dense_row<4>(row, offsets, runs, length, w, width, add);
+        return dense_row<4>(row, offsets, runs, length, w, panel, width, add);
       return;
   }
 }

@@ -29,6 +29,12 @@ constexpr i64 kPassedVectors = 4;
 // From so many terms on, reading fewer weights counts more than reading in order.
 constexpr i64 kManyTerms = 16;
 
+// Times what is wanted: tasks that are too many to cut an image anew for each.
+constexpr i64 kManyTasks = 2;
+
+// Images for which lists of taps are worth it, however many these are.
+constexpr i64 kManyImages = 16;
+
 // Weights of a row of results that is a single cell.
 constexpr i64 kRowFloats = 1 << 13;
 
@@ -76,22 +82,38 @@ class Depthwise {
     for (const Problem& phase : phases_)
       for (int a = 0; a < 3; ++a)
         axes[a].count = std::max(axes[a].count, phase.axes[a].count);
-    const Boxes boxes(axes, p_.batch, p_.out(), kBoxFloats, ceil_div(wanted, blocks_));
+    const Boxes boxes(axes, p_.batch, p_.out(), kBoxFloats, ceil_div(wanted, blocks_),
+                      true);
     const i64 shares = std::min(blocks_, ceil_div(wanted, boxes.number()));
-    team_.run(boxes.number() * shares, [&](i64 task) {
-      const i64 share = task % shares;
-      box_of_phases(boxes[task / shares], blocks_ * share / shares,
-                    blocks_ * (share + 1) / shares);
+    // All images are cut alike: several of them share a task if there are enough.
+    const i64 each = boxes.number() / p_.batch;
+    const i64 images =
+        std::clamp<i64>(p_.batch * shares / (kManyTasks * wanted), 1, p_.batch);
+    const i64 groups = ceil_div(p_.batch, images);
+    const i64 places = groups == p_.batch ? each : 1;  // that tasks are made for
+    team_.run(groups * places * shares, [&](i64 task) {
+      const i64 share = task % shares, rest = task / shares;
+      const i64 place = rest % places, from = rest / places * images;
+      const i64 first = blocks_ * share / shares, last = blocks_ * (share + 1) / shares;
+      std::vector<Cut> cuts;
+      for (i64 i = place; i < (places > 1 ? place + 1 : each); ++i)
+        cut_box(boxes[i], cuts);
+      for (i64 image = from; image < std::min(from + images, p_.batch); ++image)
+        for (const Cut& cut : cuts) fill(cut, image, first, last);
     });
   }
 
  private:
+  // The strips of a box of the first image, for one phase.
   struct Cut {
+    const Problem* phase;
+    const float* weights_of_phase;
     std::vector<Strip> strips;
     std::vector<i64> offsets, weights;
+    Range taps[3] = {};  // of the last strip
   };
 
-  void box_of_phases(const Box& whole, i64 first, i64 last) const {
+  void cut_box(const Box& whole, std::vector<Cut>& cuts) const {
     for (std::size_t i = 0; i < phases_.size(); ++i) {
       Box here = whole;
       bool some = true;
@@ -99,9 +121,11 @@ class Depthwise {
         here.to[a] = std::min(here.to[a], phases_[i].axes[a].count);
         some = some && here.count(a) > 0;
       }
-      if (some)
-        box(phases_[i], packed_.data() + i * taps_of_window(p_) * packed_cell_, here,
-            first, last);
+      if (!some) continue;
+      cuts.push_back(
+          {&phases_[i], packed_.data() + i * taps_of_window(p_) * packed_cell_});
+      for (i64 d = here.from[0]; d < here.to[0]; ++d)
+        cut_plane(phases_[i], here, d, cuts.back());
     }
   }
 
@@ -119,21 +143,18 @@ class Depthwise {
     }
   }
 
-  void box(const Problem& p, const float* w, const Box& box, i64 first,
-           i64 last) const {
-    Cut cut;
-    for (i64 d = box.from[0]; d < box.to[0]; ++d) cut_plane(p, box, d, cut);
+  void fill(const Cut& cut, i64 image, i64 first, i64 last) const {
+    const Problem& p = *cut.phase;
+    const float* w = cut.weights_of_phase;
+    const float* x = p.x.data + image * p.x.floats();
+    float* y = p.y + image * p.size[0] * p.size[1] * p.size[2] * p.out();
     const bool all = p.taps() * packed_cell_ <= kPassedFloats;
     const i64 together = all ? last - first : kPassedVectors;
     for (i64 block = first; block < last; block += together)
       for (const Strip& strip : cut.strips) {
         const i64 channel = block * kernels_.lanes;
-        const Row row{p.x.data + strip.x + channel,
-                      strip.x_step,
-                      p.y + strip.y + channel,
-                      strip.y_step,
-                      strip.count,
-                      p.stream};
+        const Row row{x + strip.x + channel, strip.x_step, y + strip.y + channel,
+                      strip.y_step,          strip.count,  p.stream};
         if (in_line_ && strip.x_step == p_.out() && strip.y_step == p_.out()) {
           line(row, cut, strip, w);
         } else {
@@ -177,22 +198,27 @@ class Depthwise {
         in_line_ && columns.count() > 1 && columns.count() * p.out() <= packed_cell_;
     const auto sides = [&](i64 h, i64 height) {
       for (i64 w = box.from[2]; w < columns.from; ++w)
-        add(p, box, {d, h, w}, 1, height, cut);
-      for (i64 w = columns.to; w < box.to[2]; ++w)
-        add(p, box, {d, h, w}, 1, height, cut);
+        add(p, {d, h, w}, 1, height, cut);
+      for (i64 w = columns.to; w < box.to[2]; ++w) add(p, {d, h, w}, 1, height, cut);
     };
     for (i64 h = box.from[1]; h < box.to[1]; ++h) {
       const bool inside = h >= rows.from && h < rows.to;
       if (columns.count() > 0 && !(inside && short_rows))
-        add(p, box, {d, h, columns.from}, 2, columns.count(), cut);
+        add(p, {d, h, columns.from}, 2, columns.count(), cut);
       if (!inside) sides(h, 1);
     }
     if (rows.count() == 0) return;
     sides(rows.from, rows.count());
     if (columns.count() > 0 && short_rows) {
-      add(p, box, {d, rows.from, columns.from}, 1, rows.count(), cut);
+      add(p, {d, rows.from, columns.from}, 1, rows.count(), cut);
       cut.strips.back().floats = columns.count() * p.out();
     }
+  }
+
+  static bool same(const Range* some, const Range* others) {
+    for (int a = 0; a < 3; ++a)
+      if (some[a].from != others[a].from || some[a].to != others[a].to) return false;
+    return true;
   }
 
   static Range within(Range range, const Box& box, int a) {
@@ -201,10 +227,10 @@ class Depthwise {
   }
 
   // The strip of `count` results along `axis` from `at` on.
-  void add(const Problem& p, const Box& box, std::array<i64, 3> at, int axis, i64 count,
+  void add(const Problem& p, std::array<i64, 3> at, int axis, i64 count,
            Cut& cut) const {
     Range taps[3];
-    i64 x = box.image, y = box.image;
+    i64 x = 0, y = 0;
     i64 x_unit = p.x.channels, y_unit = p.out();
     for (int a = 0; a < 3; ++a) {
       taps[a] = taps_inside(p.axes[a], at[a]);
@@ -221,7 +247,14 @@ class Depthwise {
                 count,
                 p.out(),
                 static_cast<i64>(cut.offsets.size()),
-                0};
+                taps[0].count() * taps[1].count() * taps[2].count()};
+    if (strip.terms == 0) strip.x = 0;
+    if (!cut.strips.empty() && same(taps, cut.taps)) {
+      strip.first_term = cut.strips.back().first_term;
+      cut.strips.push_back(strip);
+      return;
+    }
+    std::copy(taps, taps + 3, cut.taps);
     for (i64 i = taps[0].from; i < taps[0].to; ++i)
       for (i64 j = taps[1].from; j < taps[1].to; ++j)
         for (i64 k = taps[2].from; k < taps[2].to; ++k) {
@@ -233,8 +266,6 @@ class Depthwise {
           cut.offsets.push_back(cell * p.x.channels);
           cut.weights.push_back(tap * packed_cell_);
         }
-    strip.terms = static_cast<i64>(cut.offsets.size()) - strip.first_term;
-    if (strip.terms == 0) strip.x = 0;
     cut.strips.push_back(strip);
   }
 
@@ -254,7 +285,8 @@ bool suits_depthwise(const Problem& problem, const Kernels& kernels) {
   if (!in_line(problem, kernels.lanes) &&
       filled(problem.out(), kernels.lanes) < kHalfFilled)
     return false;
-  // Results at the sides take a list of taps each.
+  // Results at the sides take a list of taps each, for all images.
+  if (problem.batch >= kManyImages) return true;
   for (int a = 1; a < 3; ++a)
     if (2 * all_inside(problem.axes[a]).count() < problem.axes[a].count) return false;
   return true;

@@ -40,6 +40,7 @@ class Fold {
     panel_ = kernels.vectors * kernels.lanes;
     strip_ = kStripFloats / (s_.fan_out + rows_ * row_);
     strip_ = std::max<i64>(1, strip_ / panel_) * panel_;
+    dots_ = suits_dots(s_, kernels);
   }
 
   void run() {
@@ -113,7 +114,7 @@ class Fold {
     const i64 offset = 0;
     for (i64 group = 0; group < s_.groups; ++group) {
       const float* g = g_ + first * s_.out() + group * s_.fan_out;
-      for (i64 p = 0; p < count; p += panel_)
+      for (i64 p = 0; p < count && !dots_; p += panel_)
         kernels_.transpose(g + p * s_.out(), s_.out(), std::min(panel_, count - p),
                            s_.fan_out, turned + p * s_.fan_out, width(count - p),
                            width(count - p));
@@ -121,12 +122,14 @@ class Fold {
       for (i64 row = 0; row < all; row += rows_) {
         const i64 rows = std::min(rows_, all - row);
         const float* kernel = kernel_ + row * row_ * s_.out() + group * s_.fan_out;
-        for (i64 p = 0; p < count; p += panel_) {
+        if (dots_)
+          kernels_.dots(g, s_.out(), count, kernel, s_.out(), rows * row_, s_.fan_out,
+                        products, strip_);
+        for (i64 p = 0; p < count && !dots_; p += panel_) {
           const i64 lanes = width(count - p);
           const Row columns{kernel, s_.out(), products + p, strip_, rows * row_, false};
-          kernels_.dense(columns, &offset, 1, s_.fan_out, turned + p * s_.fan_out,
-                         static_cast<int>(lanes / kernels_.lanes),
-                         static_cast<int>(lanes), false);
+          kernels_.dense(columns, &offset, 1, s_.fan_out, turned + p * s_.fan_out, 0,
+                         static_cast<int>(lanes / kernels_.lanes), lanes, false);
         }
         add(first, count, {row, row + rows}, group, products, sums);
       }
@@ -217,36 +220,10 @@ class Fold {
   Team& team_;
   i64 row_, rows_;     // columns of a row of the window, rows that are added at a time
   i64 panel_, strip_;  // pixels
+  bool dots_;
 };
 
 }  // namespace
-
-// Compares the products of vectors that both ways take, with what else they do counted
-// in as many, as was measured. A correlation leaves lanes empty that no channel fills;
-// for several groups in a vector it spreads their inputs out, one by one if these fill
-// more than a vector. Folding transposes g and adds every product to a sum.
-bool suits_fold(const Sizes& s, const Kernels& kernels) {
-  const i64 lanes = kernels.lanes, taps = s.taps();
-  const double strides = s.strides[0] * s.strides[1] * s.strides[2];
-  const double cells = s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2];
-  double correlation = cells * taps / strides * s.out() * ceil_div(s.fan_in, lanes);
-  if (s.groups > 1 && s.fan_in < lanes) {
-    i64 phases = 1;
-    for (int a = 0; a < 3; ++a) phases *= std::min(s.strides[a], s.window[a]);
-    const i64 inputs = std::min(s.groups, ceil_div(lanes, s.fan_in)) * s.fan_out;
-    const i64 vectors = ceil_div(s.channels(), lanes) * s.fan_out;
-    const i64 spread = phases * (inputs > lanes ? 2 * lanes : 8);
-    correlation = cells / strides * vectors * (2 * taps + spread);
-  }
-  const i64 columns = taps * s.fan_in;
-  const double rows = s.batch * s.positions[0] * s.positions[1];
-  const double pixels = rows * s.positions[2];
-  const double products = pixels * s.out() * columns / lanes;
-  const double turned = pixels * s.groups * ceil_div(s.fan_out, lanes) * lanes;
-  const double added =
-      rows * s.groups * (100 + 12 * ceil_div(s.positions[2], lanes) * columns);
-  return products + turned + added + 2 * cells * s.channels() < correlation;
-}
 
 void fold_input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
                      const Kernels& kernels, Team& team) {

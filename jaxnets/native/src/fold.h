@@ -9,6 +9,9 @@ namespace jaxnets {
 // Whether that takes less time than a correlation of g.
 bool suits_fold(const Sizes& sizes, const Kernels& kernels);
 
+// Whether its products are sums across lanes, and g is not transposed.
+bool suits_dots(const Sizes& sizes, const Kernels& kernels);
+
 void fold_input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
                      const Kernels& kernels, Team& team);
 

@@ -77,6 +77,80 @@ void transpose(const float* from, i64 from_step, i64 rows, i64 columns, float* t
   }
 }
 
+// The sums over the lanes of every one of L vectors: each pass adds two halves and
+// moves one bit of a vector's number to its lane.
+inline Vector sums_of_lanes(Vector (&sums)[L]) {
+#pragma GCC unroll 4
+  for (int half = L / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) {
+      Vector lower, upper;
+      interleave(sums[i], sums[i + half], lower, upper);
+      sums[i] = lower + upper;
+    }
+  }
+  return sums[0];
+}
+
+// The sums of U rows by C columns, L in all; rows and columns that are not there are
+// the last one again.
+template <int C>
+void dots_block(const float* a, i64 a_step, i64 rows, const float* b, i64 b_step,
+                i64 columns, i64 length, float* to, i64 to_step, i64 ahead) {
+  constexpr int U = L / C;
+  const float *x[U], *w[C];
+#pragma GCC unroll 16
+  for (int u = 0; u < U; ++u) x[u] = a + (u < rows ? u : rows - 1) * a_step;
+#pragma GCC unroll 4
+  for (int c = 0; c < C; ++c) w[c] = b + (c < columns ? c : columns - 1) * b_step;
+  Vector sums[L];
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) sums[i] = Vector{};
+  const auto add = [&](i64 i, int count) {
+    Vector factors[C];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) factors[c] = load_some(w[c] + i, count);
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) {
+      const Vector value = load_some(x[u] + i, count);
+      if (ahead > 0) __builtin_prefetch(x[u] + i + ahead);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c) sums[c * U + u] += value * factors[c];
+    }
+  };
+  i64 i = 0;
+  for (; i + L <= length; i += L) add(i, L);
+  if (i < length) add(i, static_cast<int>(length - i));
+  float found[L];
+  store(found, sums_of_lanes(sums));
+  for (i64 c = 0; c < columns && c < C; ++c) {
+    float* row = to + c * to_step;
+    if (rows >= U)
+      std::memcpy(row, found + c * U, U * sizeof(float));
+    else
+      for (i64 u = 0; u < rows; ++u) row[u] = found[c * U + u];
+  }
+}
+
+template <int C>
+void dots_columns(const float* a, i64 a_step, i64 rows, const float* b, i64 b_step,
+                  i64 columns, i64 length, float* to, i64 to_step) {
+  constexpr int U = L / C;
+  for (i64 r = 0; r < rows; r += U)
+    for (i64 c = 0; c < columns; c += C)
+      dots_block<C>(a + r * a_step, a_step, rows - r, b + c * b_step, b_step,
+                    columns - c, length, to + c * to_step + r, to_step,
+                    c == 0 ? U * a_step : 0);
+}
+
+void dots(const float* a, i64 a_step, i64 rows, const float* b, i64 b_step, i64 columns,
+          i64 length, float* to, i64 to_step) {
+  const auto some = columns == 1   ? dots_columns<1>
+                    : columns == 2 ? dots_columns<2>
+                                   : dots_columns<4>;
+  some(a, a_step, rows, b, b_step, columns, length, to, to_step);
+}
+
 // Rows take turns, since a vector that has just been stored cannot be read at once at
 // another place, where the next column wants it.
 void add_rows(const float* from, i64 from_step, const AddedRow* rows, i64 number,

@@ -130,8 +130,9 @@ struct Box {
 class Boxes {
  public:
   // Boxes whose cells, `cell` floats each, fill about `room` floats, at least `least`
-  // of them if there are so many rows.
-  Boxes(const Axis* axes, i64 batch, i64 cell, i64 room, i64 least) : batch_(batch) {
+  // of them if there are so many rows. A box is part of one plane, or `deep`.
+  Boxes(const Axis* axes, i64 batch, i64 cell, i64 room, i64 least, bool deep = false)
+      : batch_(batch) {
     for (int a = 0; a < 3; ++a) count_[a] = axes[a].count;
     size_[0] = 1;
     const i64 fixed = axes[0].cells(1) * cell;
@@ -142,7 +143,14 @@ class Boxes {
     } else {
       size_[1] = fit(axes[1], fixed * axes[2].cells(size_[2]), room);
     }
+    if (deep && size_[1] == count_[1] && size_[2] == count_[2])
+      size_[0] =
+          fit(axes[0], axes[1].cells(size_[1]) * axes[2].cells(size_[2]) * cell, room);
     even_out();
+    while (number() < least && size_[0] > 1) {
+      size_[0] = ceil_div(size_[0], 2);
+      even_out();
+    }
     while (number() < least && size_[1] > 1) {
       size_[1] = ceil_div(size_[1], 2);
       even_out();
@@ -193,6 +201,7 @@ struct Cells {
 // Offsets of the taps from the first cell of a window, the last axis innermost.
 inline std::vector<i64> tap_offsets(const Axis* axes, const Cells& cells) {
   std::vector<i64> offsets;
+  offsets.reserve(axes[0].taps * axes[1].taps * axes[2].taps);
   for (i64 d = 0; d < axes[0].taps; ++d)
     for (i64 h = 0; h < axes[1].taps; ++h)
       for (i64 w = 0; w < axes[2].taps; ++w)
@@ -205,6 +214,7 @@ inline std::vector<i64> tap_offsets(const Axis* axes, const Cells& cells) {
 // The number in the kernel's window of every tap, in the same order.
 inline std::vector<i64> tap_numbers(const Axis* axes, const i64* window) {
   std::vector<i64> numbers;
+  numbers.reserve(axes[0].taps * axes[1].taps * axes[2].taps);
   for (i64 d = 0; d < axes[0].taps; ++d)
     for (i64 h = 0; h < axes[1].taps; ++h)
       for (i64 w = 0; w < axes[2].taps; ++w) {

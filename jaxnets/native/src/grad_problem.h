@@ -11,6 +11,7 @@ namespace jaxnets {
 
 constexpr i64 kGradBoxFloats = 1 << 16;  // of cells of x
 constexpr i64 kSums = 1 << 20;           // floats of all threads' own kernels
+constexpr i64 kWorth = 128;              // results to a part
 
 struct GradProblem {
   Axis axes[3];
@@ -23,13 +24,16 @@ struct GradProblem {
   i64 kernel() const { return taps() * fan_in * out(); }
 
   // Into how many parts the positions are cut, each with a kernel of its own: several a
-  // thread, lest one wait for another, but one in all for a large kernel that has as
-  // many `columns` as there are threads.
+  // thread, lest one wait for another, if every one has many sums for what it takes to
+  // clear a kernel and to add it up; one in all for a large kernel that has as many
+  // `columns` as there are threads.
   i64 parts(i64 kernel, i64 columns, i64 threads) const {
     const i64 most = kSums / kernel;
-    return most >= threads     ? std::min(4 * threads, most)
-           : columns < threads ? threads
-                               : 1;
+    if (most < threads) return columns < threads ? threads : 1;
+    const i64 pairs = batch * axes[0].count * axes[1].count * axes[2].count;
+    const i64 worth =
+        std::max<i64>(pairs / kWorth, columns < 2 * threads ? threads : 1);
+    return std::min({4 * threads, most, worth});
   }
 
   // The first cell of g of a box, from `channel` on.
@@ -108,6 +112,8 @@ inline void add_up(const float* sums, i64 parts, i64 count, float* result, Team&
 void grad_dense(const GradProblem& problem, const Kernels& kernels, Team& team);
 void grad_lanes(const GradProblem& problem, const Kernels& kernels, Team& team);
 void grad_depthwise(const GradProblem& problem, const Kernels& kernels, Team& team);
+void grad_mirror(const GradProblem& problem, const Kernels& kernels, Team& team);
+bool suits_grad_mirror(const GradProblem& problem, const Kernels& kernels);
 bool suits_grad_depthwise(const GradProblem& problem, const Kernels& kernels);
 
 }  // namespace jaxnets

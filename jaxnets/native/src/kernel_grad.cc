@@ -36,7 +36,9 @@ void kernel_grad(const Sizes& sizes, const float* x, const float* g, float* dk,
     p.batch = 1;
     p.x.size = p.g.size = row;
   }
-  if (p.groups == 1 || p.fan_out >= kernels.lanes) {
+  if (suits_grad_mirror(p, kernels)) {
+    grad_mirror(p, kernels, team);
+  } else if (!suits_lanes(p.axes, p.groups, p.fan_in, p.fan_out, kernels.lanes)) {
     grad_dense(p, kernels, team);
   } else if (suits_grad_depthwise(p, kernels)) {
     grad_depthwise(p, kernels, team);

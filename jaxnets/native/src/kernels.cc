@@ -11,7 +11,8 @@ namespace jaxnets {
 extern const Kernels JAXNETS_KERNELS = {
     JAXNETS_NAME,    L,        kMostVectors, dense,     lanes_only, dense_grad,
     lanes_only_grad, spread,   fft_there,    fft_back,  fft_filter, fft_add_product,
-    fft_place,       fft_take, fft_balance,  transpose, add_rows,   end_stream,
+    fft_place,       fft_take, fft_balance,  transpose, dots,       add_rows,
+    end_stream,
 };
 
 }  // namespace jaxnets

@@ -51,10 +51,10 @@ struct Kernels {
   int vectors;  // vectors of output channels that a block of results may span
 
   // y[p, o] (+)= sum over runs r and i < length of x[p, offsets[r] + i] w[r, i, o],
-  // for o < width, which `vectors` vectors hold. w has a row of `vectors` whole vectors
-  // for every (r, i).
+  // for o < width, in columns of `vectors` vectors. w has a panel for every column,
+  // `panel` floats apart, with a row of `vectors` whole vectors for every (r, i).
   void (*dense)(const Row& row, const i64* offsets, i64 runs, i64 length,
-                const float* w, int vectors, int width, bool add);
+                const float* w, i64 panel, int vectors, i64 width, bool add);
 
   // y[p, lane] = sum over t < terms of x[p, offsets[t] + lane] w[weights[t] + lane] for
   // the lanes of `blocks` vectors one behind the other, the last of which has `width`.
@@ -106,6 +106,10 @@ struct Kernels {
   // `width`.
   void (*transpose)(const float* from, i64 from_step, i64 rows, i64 columns, float* to,
                     i64 to_step, i64 width);
+
+  // to[c, r] = sum over i < length of a[r, i] b[c, i] for r < rows, c < columns.
+  void (*dots)(const float* a, i64 a_step, i64 rows, const float* b, i64 b_step,
+               i64 columns, i64 length, float* to, i64 to_step);
 
   // row.to[columns[c] + p] += from[(row.from + c) * from_step + p] for each of `number`
   // rows, c < length and p < count. Up to `lanes` floats behind are written as they

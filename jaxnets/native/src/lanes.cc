@@ -20,7 +20,7 @@ class LanesOnly {
     const i64 wanted = kTasks * team_.threads();
     const i64 least = ceil_div(wanted, blocks_);
     const i64 cell = spread_floats(p_.axes, p_.fan_in * kernels_.lanes, p_.x.channels);
-    const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least);
+    const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least, true);
     const i64 shares = std::min(blocks_, ceil_div(wanted, boxes.number()));
     team_.run(boxes.number() * shares, [&](i64 task) {
       const i64 share = task % shares;
@@ -61,6 +61,7 @@ class LanesOnly {
     const Cells cells = spread_out(kernels_, p_.x, p_.batch, box.image,
                                    Reach(p_.axes, box), lanes, p_.fan_in, room);
     std::vector<i64> offsets, weights;
+    offsets.reserve(p_.taps() * p_.fan_in), weights.reserve(p_.taps() * p_.fan_in);
     for (const i64 tap : tap_offsets(p_.axes, cells))
       for (i64 c = 0; c < p_.fan_in; ++c) {
         weights.push_back(offsets.size() * kernels_.lanes);

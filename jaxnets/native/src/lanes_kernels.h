@@ -11,23 +11,26 @@ template <int U, int V, bool Whole = true>
 [[gnu::noinline]] void lanes_block(const Row& row, const i64* offsets,
                                    const i64* weights, i64 terms, const float* w,
                                    int width) {
-  const i64 step = row.x_step;
+  const float* x[U];
+#pragma GCC unroll 16
+  for (int u = 0; u < U; ++u) x[u] = row.x + u * row.x_step;
   Vector sums[V][U];
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v)
 #pragma GCC unroll 16
     for (int u = 0; u < U; ++u) sums[v][u] = Vector{};
   for (i64 t = 0; t < terms; ++t) {
-    const float* x = row.x + offsets[t];
+    const i64 offset = offsets[t];
     const float* weight = w + weights[t];
+    Vector factors[V];
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) {
-      const Vector factor = load(weight + v * L);
+    for (int v = 0; v < V; ++v) factors[v] = load(weight + v * L);
 #pragma GCC unroll 16
-      for (int u = 0; u < U; ++u) {
-        const float* at = x + u * step + v * L;
-        sums[v][u] += (Whole ? load(at) : load_some(at, width)) * factor;
-      }
+    for (int u = 0; u < U; ++u) {
+      const float* at = x[u] + offset;
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v)
+        sums[v][u] += (Whole ? load(at + v * L) : load_some(at, width)) * factors[v];
     }
   }
 #pragma GCC unroll 16
