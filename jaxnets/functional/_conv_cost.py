@@ -37,8 +37,8 @@ import numpy as np
 from jaxnets.functional._conv_plans import canonical_platform
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, Work
 
-REACH = 4.0
-"""h: convolutions whose sizes are within a few factors of 2⁴ tell of each other."""
+REACH = 5.5
+"""h: convolutions whose sizes are within a few factors of 2⁵ tell of each other."""
 
 CAUTION = 0.2
 
@@ -93,11 +93,15 @@ class Basis(NamedTuple):
 
 
 def sizes(facts: ConvFacts) -> np.ndarray:
-    """φ: logarithms to base 2, a stride's twice; a rank stands as far off as 2³."""
+    """φ: logarithms to base 2, a stride's twice; a rank stands as far off as 2³.
+
+    Groups are a step, which their number makes little larger.
+    """
+    groups = facts.spec.groups
     counts = (
         facts.fan_in,
         facts.fan_out,
-        facts.spec.groups,
+        8 * groups**0.5 if groups > 1 else 1,
         facts.batch,
         prod(facts.positions),
         prod(facts.window),
