@@ -94,9 +94,9 @@ class Cut {
                 p_.out(),
                 static_cast<i64>(offsets_.size()),
                 taps[0].count() * taps[1].count() * taps[2].count()};
-    if (strip_.terms == 0) strip_.x = 0;
+    if (strip.terms == 0) strip.x = 0;
     if (!strips_.empty() && same(taps, taps_)) {
-      strip_.first_term = strips_.back().first_term;
+      strip.first_term = strips_.back().first_term;
       strips_.push_back(strip);
       return;
     }
