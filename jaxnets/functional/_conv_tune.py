@@ -32,7 +32,7 @@ HOPELESS = 30
 BEHIND = 3
 """Measured times the best, at which a candidate is not measured any more."""
 
-CHANCES = 3
+CHANCES = 5
 """Rounds before a candidate may fall behind: one run that the machine held up is no
 reason to give it up."""
 
@@ -54,7 +54,7 @@ def tune_conv(
 
     Every candidate runs in turn, `rounds` times, and the least time wins. Candidates
     that the rule gives 30 times the seconds of its best are left out, and one that took
-    3 times those of the best in every one of three rounds is not run again.
+    3 times those of the best in every one of five rounds is not run again.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.

@@ -3,6 +3,7 @@
     src/kernels.cc      inner loops, compiled for each instruction set
     src/correlate.cc    the convolution and its input gradient
     src/fold.cc         the latter towards few channels
+    src/mirror.cc       the former towards few channels, by the same
     src/kernel_grad.cc  its kernel gradient
     src/fft.cc          depthwise convolution by transforms
     src/ffi.cc          the three as XLA calls them

@@ -10,6 +10,8 @@ namespace jaxnets {
 namespace {
 
 constexpr i64 kPanelFloats = 1 << 16;  // of weights that every row of a box reads
+constexpr i64 kLeastFetched = 6;       // products that take as long as a line does
+constexpr i64 kCached = 1 << 21;       // bytes of results
 constexpr i64 kShortSum = 64;          // takes no longer than to fetch its result again
 constexpr i64 kTogether = 1 << 14;     // of weights of columns that take turns
 
@@ -32,7 +34,11 @@ class Dense {
     const i64 wanted = kTasks * team_.threads();
     const i64 least = ceil_div(wanted, p_.groups * columns_);
     // Every column passes over the box, whose results stay in the cache if they matter.
-    const bool brief = p_.taps() * p_.fan_in <= kShortSum;
+    const i64 products = p_.taps() * p_.fan_in;
+    const bool brief = products <= kShortSum;
+    const i64 results = p_.batch * p_.size[0] * p_.size[1] * p_.size[2] * p_.out();
+    fetch_ = brief && products >= kLeastFetched &&
+             results * static_cast<i64>(sizeof(float)) > kCached && !stream();
     together_ = brief && columns_ * panel_ <= kTogether ? columns_ : 1;
     const i64 cell = brief ? std::max(p_.fan_in, p_.fan_out) : p_.fan_in;
     const Boxes boxes(p_.axes, p_.batch, cell, kBoxFloats, least, true);
@@ -118,7 +124,8 @@ class Dense {
                           y,
                           p_.axes[2].out_step * p_.out(),
                           box.count(2),
-                          stream()};
+                          stream(),
+                          fetch_};
             this->row(row, taps_inside(p_.axes[0], d), taps_inside(p_.axes[1], h),
                       offsets, joined, length, w, width, begin > 0);
           }
@@ -151,6 +158,7 @@ class Dense {
   const Kernels& kernels_;
   Team& team_;
   i64 columns_, vectors_, parts_, part_, panel_, together_;
+  bool fetch_;
   Floats packed_;
 };
 

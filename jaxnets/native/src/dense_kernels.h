@@ -25,6 +25,12 @@ void dense_block(const Row& row, const i64* offsets, i64 runs, i64 length,
       for (int v = 0; v < V; ++v)
         sums[u][v] = load_some(row.y + u * row.y_step + v * L, width - v * L);
   }
+  if (row.fetch) {
+#pragma GCC unroll 8
+    for (int u = 0; u < U; ++u)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) __builtin_prefetch(row.y + u * row.y_step + v * L, 1);
+  }
   for (i64 r = 0; r < runs; ++r) {
     const float* x = row.x + offsets[r];
     for (i64 i = 0; i < length; ++i, w += V * L) {
@@ -39,25 +45,26 @@ void dense_block(const Row& row, const i64* offsets, i64 runs, i64 length,
       }
     }
   }
-  // Short sums would spend their time on asking every vector how it is stored.
+  // What is stored could be a field of the row: read once, not for every vector.
+  float* const y = row.y;
+  const i64 step = row.y_step;
   if (row.stream) {
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u)
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v)
-        store_past(row.y + u * row.y_step + v * L, sums[u][v], width - v * L, true);
+        store_past(y + u * step + v * L, sums[u][v], width - v * L, true);
     return;
   }
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) {
-    float* y = row.y + v * L;
     const int count = width - v * L;
     if (count >= L) {
 #pragma GCC unroll 8
-      for (int u = 0; u < U; ++u) store(y + u * row.y_step, sums[u][v]);
+      for (int u = 0; u < U; ++u) store(y + u * step + v * L, sums[u][v]);
     } else if (count > 0) {
 #pragma GCC unroll 8
-      for (int u = 0; u < U; ++u) store_some(y + u * row.y_step, sums[u][v], count);
+      for (int u = 0; u < U; ++u) store_some(y + u * step + v * L, sums[u][v], count);
     }
   }
 }

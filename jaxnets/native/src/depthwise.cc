@@ -1,25 +1,15 @@
 // Depthwise convolution on inputs where they lie.
 //
-// A box of results is cut into strips that meet the same taps: rows within the image,
-// columns at its sides, single results in its corners. Nothing is copied, and taps that
-// would meet padding are left out.
+// Nothing is copied, and taps that would meet padding are left out.
 //
 // Channels that are no whole vectors are whole vectors several results at a time, where
 // cells and results follow each other; else the last vector of a result is masked.
-#include <array>
 #include <numeric>
 
-#include "problem.h"
+#include "depthwise_cut.h"
 
 namespace jaxnets {
 namespace {
-
-// Results that meet the same taps, or rows of such results: floats of the arrays that
-// the first begins at, and `floats` in each of them.
-struct Strip {
-  i64 x, x_step, y, y_step, count, floats;
-  i64 first_term, terms;
-};
 
 // Of channels and taps that are passed by for a few results at a time. The weights of
 // more would come from afar for each of them.
@@ -104,15 +94,7 @@ class Depthwise {
   }
 
  private:
-  // The strips of a box of the first image, for one phase.
-  struct Cut {
-    const Problem* phase;
-    const float* weights_of_phase;
-    std::vector<Strip> strips;
-    std::vector<i64> offsets, weights;
-    Range taps[3] = {};  // of the last strip
-  };
-
+  // The strips of a box of the first image, phase by phase.
   void cut_box(const Box& whole, std::vector<Cut>& cuts) const {
     for (std::size_t i = 0; i < phases_.size(); ++i) {
       Box here = whole;
@@ -121,11 +103,8 @@ class Depthwise {
         here.to[a] = std::min(here.to[a], phases_[i].axes[a].count);
         some = some && here.count(a) > 0;
       }
-      if (!some) continue;
-      cuts.push_back(
-          {&phases_[i], packed_.data() + i * taps_of_window(p_) * packed_cell_});
-      for (i64 d = here.from[0]; d < here.to[0]; ++d)
-        cut_plane(phases_[i], here, d, cuts.back());
+      const float* kernel = packed_.data() + i * taps_of_window(p_) * packed_cell_;
+      if (some) cuts.emplace_back(phases_[i], kernel, packed_cell_, in_line_, here);
     }
   }
 
@@ -144,14 +123,14 @@ class Depthwise {
   }
 
   void fill(const Cut& cut, i64 image, i64 first, i64 last) const {
-    const Problem& p = *cut.phase;
-    const float* w = cut.weights_of_phase;
+    const Problem& p = cut.problem();
+    const float* w = cut.kernel();
     const float* x = p.x.data + image * p.x.floats();
     float* y = p.y + image * p.size[0] * p.size[1] * p.size[2] * p.out();
     const bool all = p.taps() * packed_cell_ <= kPassedFloats;
     const i64 together = all ? last - first : kPassedVectors;
     for (i64 block = first; block < last; block += together)
-      for (const Strip& strip : cut.strips) {
+      for (const Strip& strip : cut.strips()) {
         const i64 channel = block * kernels_.lanes;
         const Row row{x + strip.x + channel, strip.x_step, y + strip.y + channel,
                       strip.y_step,          strip.count,  p.stream};
@@ -172,9 +151,8 @@ class Depthwise {
     const i64 blocks = ceil_div(floats, kernels_.lanes);
     const i64 side_by_side =
         std::max<i64>(strip.terms < kManyTerms ? 2 : 4, ceil_div(12, blocks));
-    kernels_.lanes_only(row, cut.offsets.data() + strip.first_term,
-                        cut.weights.data() + strip.first_term, strip.terms, w, blocks,
-                        side_by_side,
+    kernels_.lanes_only(row, cut.offsets(strip), cut.weights(strip), strip.terms, w,
+                        blocks, side_by_side,
                         static_cast<int>(floats - (blocks - 1) * kernels_.lanes));
   }
 
@@ -189,84 +167,6 @@ class Depthwise {
     row.x += whole * packed_cell_, row.y += whole * packed_cell_;
     row.count = 1;
     pixels(row, cut, strip, w, floats - whole * packed_cell_);
-  }
-
-  void cut_plane(const Problem& p, const Box& box, i64 d, Cut& cut) const {
-    const Range rows = within(all_inside(p.axes[1]), box, 1);
-    const Range columns = within(all_inside(p.axes[2]), box, 2);
-    const bool short_rows =
-        in_line_ && columns.count() > 1 && columns.count() * p.out() <= packed_cell_;
-    const auto sides = [&](i64 h, i64 height) {
-      for (i64 w = box.from[2]; w < columns.from; ++w)
-        add(p, {d, h, w}, 1, height, cut);
-      for (i64 w = columns.to; w < box.to[2]; ++w) add(p, {d, h, w}, 1, height, cut);
-    };
-    for (i64 h = box.from[1]; h < box.to[1]; ++h) {
-      const bool inside = h >= rows.from && h < rows.to;
-      if (columns.count() > 0 && !(inside && short_rows))
-        add(p, {d, h, columns.from}, 2, columns.count(), cut);
-      if (!inside) sides(h, 1);
-    }
-    if (rows.count() == 0) return;
-    sides(rows.from, rows.count());
-    if (columns.count() > 0 && short_rows) {
-      add(p, {d, rows.from, columns.from}, 1, rows.count(), cut);
-      cut.strips.back().floats = columns.count() * p.out();
-    }
-  }
-
-  static bool same(const Range* some, const Range* others) {
-    for (int a = 0; a < 3; ++a)
-      if (some[a].from != others[a].from || some[a].to != others[a].to) return false;
-    return true;
-  }
-
-  static Range within(Range range, const Box& box, int a) {
-    const i64 from = std::clamp(range.from, box.from[a], box.to[a]);
-    return {from, std::clamp(range.to, from, box.to[a])};
-  }
-
-  // The strip of `count` results along `axis` from `at` on.
-  void add(const Problem& p, std::array<i64, 3> at, int axis, i64 count,
-           Cut& cut) const {
-    Range taps[3];
-    i64 x = 0, y = 0;
-    i64 x_unit = p.x.channels, y_unit = p.out();
-    for (int a = 0; a < 3; ++a) {
-      taps[a] = taps_inside(p.axes[a], at[a]);
-      const Axis& along = p.axes[a];
-      x = x * along.size + at[a] * along.step + along.first +
-          taps[a].from * along.stride;
-      y = y * p.size[a] + along.out_first + at[a] * along.out_step;
-    }
-    if (axis == 1) x_unit *= p.axes[2].size, y_unit *= p.size[2];
-    Strip strip{x * p.x.channels,
-                x_unit * p.axes[axis].step,
-                y * p.out(),
-                y_unit * p.axes[axis].out_step,
-                count,
-                p.out(),
-                static_cast<i64>(cut.offsets.size()),
-                taps[0].count() * taps[1].count() * taps[2].count()};
-    if (strip.terms == 0) strip.x = 0;
-    if (!cut.strips.empty() && same(taps, cut.taps)) {
-      strip.first_term = cut.strips.back().first_term;
-      cut.strips.push_back(strip);
-      return;
-    }
-    std::copy(taps, taps + 3, cut.taps);
-    for (i64 i = taps[0].from; i < taps[0].to; ++i)
-      for (i64 j = taps[1].from; j < taps[1].to; ++j)
-        for (i64 k = taps[2].from; k < taps[2].to; ++k) {
-          const i64 tap = (i * p.axes[1].taps + j) * p.axes[2].taps + k;
-          const i64 plane = (i - taps[0].from) * p.axes[0].stride;
-          const i64 row =
-              plane * p.axes[1].size + (j - taps[1].from) * p.axes[1].stride;
-          const i64 cell = row * p.axes[2].size + (k - taps[2].from) * p.axes[2].stride;
-          cut.offsets.push_back(cell * p.x.channels);
-          cut.weights.push_back(tap * packed_cell_);
-        }
-    cut.strips.push_back(strip);
   }
 
   const std::vector<Problem>& phases_;

@@ -18,7 +18,8 @@ struct Row {
   float* y;
   i64 y_step;
   i64 count;
-  bool stream;  // past the caches, for results that they do not hold
+  bool stream;         // past the caches, for results that they do not hold
+  bool fetch = false;  // lines of results while they are summed, or storing waits
 };
 
 // Cells that meet: `rows` rows of `count` cells of x and of g.

@@ -33,12 +33,14 @@ template <int U, int V, bool Whole = true>
         sums[v][u] += (Whole ? load(at + v * L) : load_some(at, width)) * factors[v];
     }
   }
+  float* const y = row.y;
+  const i64 y_step = row.y_step;
+  const bool stream = row.stream;
 #pragma GCC unroll 16
   for (int u = 0; u < U; ++u)
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v)
-      store_past(row.y + u * row.y_step + v * L, sums[v][u], Whole ? L : width,
-                 row.stream);
+      store_past(y + u * y_step + v * L, sums[v][u], Whole ? L : width, stream);
 }
 
 template <int U, int V>
