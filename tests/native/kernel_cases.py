@@ -260,13 +260,13 @@ MIRRORED = {
 } | {
     "1x1 towards few outputs": (3, (7, 9), (1, 1), 70, 3, {}),
     "1x1 towards few outputs, cut": (
-        3, (7, 9), (1, 1), 70, 3, {"padding": ((-1, 0), (0, -2))}
+        5, (7, 9), (1, 1), 70, 3, {"padding": ((-1, 0), (0, -2))}
     ),
     "towards few outputs, more padding than window": (
         2, (8, 9), (3, 3), 40, 2, {"padding": ((4, 1), (1, 5))}
     ),
     "towards few outputs, negative padding": (
-        2, (9, 10), (3, 2), 40, 2, {"padding": ((-2, 1), (0, -3))}
+        5, (9, 10), (3, 2), 40, 2, {"padding": ((-2, 1), (0, -3))}
     ),
     "towards few outputs, strides and dilation": (
         2, (15, 14), (3, 3), 40, 2,
@@ -284,5 +284,6 @@ MIRRORED = {
     "towards few outputs, many boxes": (1, (90, 60), (3, 3), 50, 2, {"padding": 1}),
     "many outputs from short sums": (2, (5, 13), (1, 3), 1, 300, {"padding": 1}),
     "1x1, many outputs from short sums": (2, (5, 13), (1, 1), 5, 203, {"strides": 2}),
+    "short sums, more results than are cached": (1, (520, 66), (1, 3), 2, 18, {}),
 }  # fmt: skip
 CASES = MIRRORED | FOLDED | DENSE | WINDOWS | GROUPED | DEPTHWISE | KERNEL_GRADIENTS

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxnets.functional.conv_algorithms._native_transforms import LANES
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, Work
 
+# As in `mirror.cc` and `cells.h`.
 FEW_RESULTS = 128
 MANY_PRODUCTS = 128
 OWN_VECTORS = 20

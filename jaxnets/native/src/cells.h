@@ -128,8 +128,8 @@ struct Lanes {
   }
 };
 
-constexpr i64 kManyProducts = 128;
-constexpr i64 kOwnVectors = 20;  // products that results of one group take longer
+constexpr i64 kManyProducts = 128;  // whose spread cells do not stay close at hand
+constexpr i64 kOwnVectors = 20;     // products that results of one group take longer
 
 // Whether groups share vectors, by what both ways take for a vector of results, in
 // products as measured. Sharing saves some where each group has few outputs, but all

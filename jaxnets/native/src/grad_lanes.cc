@@ -16,23 +16,11 @@ class LanesOnly {
         panel_(problem.taps() * problem.fan_in * kernels.lanes) {}
 
   void run() {
-    const i64 threads = team_.threads();
     const i64 cell = spread_floats(p_.axes, p_.fan_in * kernels_.lanes, p_.x.channels);
-    const i64 pieces = p_.parts(blocks_ * panel_, blocks_, threads);
-    const Boxes boxes(p_.axes, p_.batch, cell, kGradBoxFloats, pieces);
-    const i64 parts = std::min(pieces, boxes.number());
-    const i64 shares = std::min(blocks_, ceil_div(2 * threads, parts));
-    Floats sums(parts * blocks_ * panel_);
-    team_.run(parts * shares, [&](i64 task) {
-      const i64 share = task % shares, part = task / shares;
-      const i64 first = blocks_ * share / shares, last = blocks_ * (share + 1) / shares;
-      float* dk = sums.data() + part * blocks_ * panel_;
-      std::memset(dk + first * panel_, 0, (last - first) * panel_ * sizeof(float));
-      for (i64 i = boxes.number() * part / parts;
-           i < boxes.number() * (part + 1) / parts; ++i)
-        for (i64 block = first; block < last; ++block)
-          box(boxes[i], block, dk + block * panel_);
-    });
+    Floats sums;
+    const i64 parts = sum_in_parts(
+        p_, cell, blocks_, panel_, team_, sums,
+        [&](const Box& box, i64 block, float* dk) { this->box(box, block, dk); });
     const i64 rows = p_.taps() * p_.fan_in;
     for (i64 o = 0; o < p_.out(); ++o) {
       const float* from =

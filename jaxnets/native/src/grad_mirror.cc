@@ -17,22 +17,11 @@ class Mirror {
   }
 
   void run() {
-    const i64 threads = team_.threads(), panels = p_.groups * columns_;
-    const i64 pieces = p_.parts(panels * panel_, panels, threads);
-    const Boxes boxes(p_.axes, p_.batch, p_.x.channels, kGradBoxFloats, pieces);
-    const i64 parts = std::min(pieces, boxes.number());
-    const i64 shares = std::min(panels, ceil_div(2 * threads, parts));
-    Floats sums(parts * panels * panel_);
-    team_.run(parts * shares, [&](i64 task) {
-      const i64 share = task % shares, part = task / shares;
-      const i64 first = panels * share / shares, last = panels * (share + 1) / shares;
-      float* dk = sums.data() + part * panels * panel_;
-      std::memset(dk + first * panel_, 0, (last - first) * panel_ * sizeof(float));
-      for (i64 i = boxes.number() * part / parts;
-           i < boxes.number() * (part + 1) / parts; ++i)
-        for (i64 panel = first; panel < last; ++panel)
-          box(boxes[i], panel, dk + panel * panel_);
-    });
+    const i64 panels = p_.groups * columns_;
+    Floats sums;
+    const i64 parts = sum_in_parts(
+        p_, p_.x.channels, panels, panel_, team_, sums,
+        [&](const Box& box, i64 panel, float* dk) { this->box(box, panel, dk); });
     team_.run(panels, [&](i64 panel) { write(panel, sums.data(), parts); });
   }
 

@@ -95,6 +95,29 @@ inline Pairs pairs_inside(const GradProblem& p, const Box& box, Pairs pairs, i64
   return pairs;
 }
 
+// Sums over all boxes in parts of them, each with panels of its own, one part behind
+// the other in `sums`; add(box, panel, to) adds one of the boxes. Returns how many
+// parts there are.
+template <typename Add>
+i64 sum_in_parts(const GradProblem& p, i64 cell, i64 panels, i64 panel, Team& team,
+                 Floats& sums, const Add& add) {
+  const i64 pieces = p.parts(panels * panel, panels, team.threads());
+  const Boxes boxes(p.axes, p.batch, cell, kGradBoxFloats, pieces);
+  const i64 parts = std::min(pieces, boxes.number());
+  const i64 shares = std::min<i64>(panels, ceil_div(2 * team.threads(), parts));
+  sums.resize(parts * panels * panel);
+  team.run(parts * shares, [&](i64 task) {
+    const i64 share = task % shares, part = task / shares;
+    const i64 first = panels * share / shares, last = panels * (share + 1) / shares;
+    float* to = sums.data() + part * panels * panel;
+    std::memset(to + first * panel, 0, (last - first) * panel * sizeof(float));
+    for (i64 i = boxes.number() * part / parts; i < boxes.number() * (part + 1) / parts;
+         ++i)
+      for (i64 n = first; n < last; ++n) add(boxes[i], n, to + n * panel);
+  });
+  return parts;
+}
+
 // The sums of `parts` arrays of `count` floats, one behind the other, in a fixed order.
 inline void add_up(const float* sums, i64 parts, i64 count, float* result, Team& team) {
   const i64 chunks = std::min<i64>(4 * team.threads(), ceil_div(count, 4096));
