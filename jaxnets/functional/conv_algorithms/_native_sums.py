@@ -109,7 +109,7 @@ def _folded_input_grad(facts: ConvFacts) -> float | None:
     multiplied = rows * across * groups * min(transposed, across_lanes)
     added = rows * groups * (100 + 12 * -(-across // LANES) * columns)
     afar = 1 if fan_in < 2 * LANES else 1.5
-    folded = afar * multiplied + added + 2 * cells * facts.channels
+    folded = float(afar * multiplied + added + 2 * cells * facts.channels)
     return folded if folded < correlation * cells else None
 
 
