@@ -7,13 +7,13 @@
 
 #include <cstring>
 
-#include "fft_tiles.h"
+#include "fft_balance.h"
 
 namespace jaxnets {
 namespace {
 
 constexpr i64 kMostPoints = 1 << 22;
-constexpr float kOnes[kMostLanes] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+constexpr double kMostSpectra = 1 << 28;
 
 class Fft {
  public:
@@ -21,13 +21,14 @@ class Fft {
       Team& team)
       : p_(problem),
         team_(team),
-        fft_(problem.axes, problem.batch, problem.out(), lengths, kernels) {}
+        fft_(problem.axes, problem.batch, lengths, kernels),
+        lanes_(problem.out(), kernels.lanes) {}
 
   void run() {
-    spectra_.resize(fft_.lanes.vectors * fft_.floats());
-    team_.run(fft_.lanes.vectors, [&](i64 vector) { spectrum(vector); });
-    const i64 groups = ceil_div(fft_.tiles.number(), fft_.lanes.together());
-    team_.run(fft_.lanes.vectors * groups,
+    spectra_.resize(lanes_.vectors * fft_.floats());
+    team_.run(lanes_.vectors, [&](i64 vector) { spectrum(vector); });
+    const i64 groups = ceil_div(fft_.tiles.number(), lanes_.together());
+    team_.run(lanes_.vectors * groups,
               [&](i64 task) { tiles(task / groups, task % groups); });
   }
 
@@ -46,14 +47,13 @@ class Fft {
         float* row = k + (d * fft_.lengths[1] + h) * fft_.lengths[2] * fft_.point();
         const i64 tap = numbers[(d * axes[1].taps + h) * axes[2].taps];
         const float* from = p_.weights.at(tap, vector * fft_.kernels.lanes);
-        for (i64 slot = 0; slot < fft_.lanes.slots; ++slot)
+        for (i64 slot = 0; slot < lanes_.slots; ++slot)
           fft_.kernels.fft_place(from, axes[2].kernel_step * p_.weights.of_tap,
-                                 axes[2].taps, fft_.lanes.width(vector),
-                                 fft_.lanes.stored(vector, slot),
-                                 row + fft_.lanes.offset(slot));
+                                 axes[2].taps, lanes_.width(vector),
+                                 lanes_.stored(slot), row + lanes_.offset(slot));
         for (i64 i = 0; i < axes[2].taps * fft_.point(); ++i) row[i] *= scale;
       }
-    fft_.kernels.fft_there(k, fft_.plan.steps.data(), fft_.plan.count());
+    fft_.there(k);
   }
 
   // Tiles that go together. What is not finite would spread from the real parts to the
@@ -61,15 +61,15 @@ class Fft {
   void tiles(i64 vector, i64 group) {
     thread_local Floats room;
     float* z = room.resize(fft_.floats());
-    const i64 first = group * fft_.lanes.together(), half = fft_.lanes.slots;
-    alignas(64) float undo[kMostLanes];
+    const i64 first = group * lanes_.together(), half = lanes_.slots;
+    Balance apart;
     lay_tiles(vector, first, 0, half, z);
     lay_tiles(vector, first + half, half, half, z);
-    if (fft_.kernels.fft_balance(z, nullptr, fft_.plan.points, undo)) {
+    if (balance(fft_, z, 1, 0, 1, apart)) {
       fft_.kernels.fft_filter(z, spectrum_of(vector), fft_.plan.steps.data(),
                               fft_.plan.count());
       take_tiles(vector, first, 0, z, kOnes);
-      take_tiles(vector, first + half, half, z, undo);
+      take_tiles(vector, first + half, half, z, apart.undo);
       return;
     }
     for (const i64 from : {first, first + half}) {
@@ -83,37 +83,26 @@ class Fft {
 
   void lay_tiles(i64 vector, i64 first, i64 place, i64 count, float* z) const {
     for (i64 i = 0; i < count; ++i)
-      fft_.lay(first + i, &Tile::cells, p_.x, vector, place + i, z);
+      fft_.lay(lanes_, first + i, &Tile::cells, p_.x, vector, place + i, z);
   }
 
   void take_tiles(i64 vector, i64 first, i64 place, const float* z,
                   const float* scale) const {
-    for (i64 i = 0; i < fft_.lanes.slots && first + i < fft_.tiles.number(); ++i) {
-      const Tile tile = fft_.tiles[first + i];
-      const i64 slot = i * fft_.lanes.channels;
-      const float* from = z + fft_.lanes.offset(place + i);
-      float* y = p_.y + vector * fft_.kernels.lanes;
-      const i64 step = tile.results[2].step * p_.out();
-      fft_.tiles.rows(tile.results, p_.size, p_.out(), tile.image,
-                      [&](i64 point, i64 at, i64 count) {
-                        if (at >= 0)
-                          fft_.kernels.fft_take(from + point * fft_.point(), count,
-                                                fft_.lanes.width(vector), scale + slot,
-                                                y + at, step);
-                      });
-    }
+    for (i64 i = 0; i < lanes_.slots; ++i)
+      fft_.take(lanes_, first + i, z, place + i, scale + i * lanes_.slot, vector,
+                p_.size, p_.out(), p_.y);
   }
 
   const Problem& p_;
   Team& team_;
   FftLayout fft_;
+  FftLanes lanes_;
   Floats spectra_;
 };
 
 }  // namespace
 
 const char* fft_refuses(const Sizes& s, const i64 (&lengths)[3]) {
-  if (s.fan_in != 1 || s.fan_out != 1) return "one channel a group is needed";
   i64 points = 1;
   for (int a = 0; a < 3; ++a) {
     if (s.strides[a] != 1) return "strides of 1 are needed";
@@ -123,11 +112,16 @@ const char* fft_refuses(const Sizes& s, const i64 (&lengths)[3]) {
     if (lengths[a] != 1 && radices_of(lengths[a]).empty())
       return "a length with other prime factors than 2 and 3";
   }
+  const double kernels = static_cast<double>(s.channels()) * (s.fan_out + kMostLanes);
+  if (kernels * static_cast<double>(points) > kMostSpectra)
+    return "too long a transform for so many channels";
   return nullptr;
 }
 
 void solve_fft(const Problem& problem, const i64 (&lengths)[3], const Kernels& kernels,
                Team& team) {
+  if (problem.fan_in > 1 || problem.fan_out > 1)
+    return solve_fft_dense(problem, lengths, kernels, team);
   Fft(problem, lengths, kernels, team).run();
 }
 

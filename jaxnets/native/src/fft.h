@@ -1,4 +1,4 @@
-// Depthwise convolution and its gradients by transforms of tiles of the images.
+// Convolution and its gradients by transforms of tiles of the images.
 #pragma once
 
 #include "grad_problem.h"
@@ -14,5 +14,11 @@ void solve_fft(const Problem& problem, const i64 (&lengths)[3], const Kernels& k
                Team& team);
 void grad_fft(const GradProblem& problem, const i64 (&lengths)[3],
               const Kernels& kernels, Team& team);
+
+// The same where groups have several channels.
+void solve_fft_dense(const Problem& problem, const i64 (&lengths)[3],
+                     const Kernels& kernels, Team& team);
+void grad_fft_dense(const GradProblem& problem, const i64 (&lengths)[3],
+                    const Kernels& kernels, Team& team);
 
 }  // namespace jaxnets

@@ -14,9 +14,6 @@ namespace {
 constexpr i64 kCachedBytes = 16 << 10;
 constexpr i64 kPoint = 2 * L;
 
-// Exponents of parts that are brought to the same size, and how far they are at most.
-constexpr int kNearby = 3, kFarApart = 100;
-
 struct Point {
   Vector re, im;
 };
@@ -221,45 +218,24 @@ void fft_take(const float* src, i64 count, int width, const float* scale, float*
     store_some(dst + i * step, load_some(src + i * kPoint, width) * factor, width);
 }
 
-inline int exponent(float value) {
-  std::int32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits >> 23 & 255;
-}
-
-inline float power_of_two(int exponent) {
-  const std::int32_t bits = (exponent + 127) << 23;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-bool fft_balance(float* z, float* w, i64 points, float* undo) {
-  Vector re{}, im{}, finite{};
+bool fft_peaks(const float* z, i64 points, float* re, float* im) {
+  Vector real{}, imaginary{}, finite{};
   for (i64 i = 0; i < points * kPoint; i += kPoint) {
     const Point a = point(z + i);
-    re = larger(re, a.re);
-    im = larger(im, a.im);
+    real = larger(real, a.re);
+    imaginary = larger(imaginary, a.im);
     finite += a.re * all(0.0f) + a.im * all(0.0f);
   }
-  float up[L];
-  bool even = true;
-  for (int lane = 0; lane < L; ++lane) {
+  store(re, real);
+  store(im, imaginary);
+  for (int lane = 0; lane < L; ++lane)
     if (finite[lane] != 0.0f) return false;
-    int apart = 0;
-    if (re[lane] > 0 && im[lane] > 0) apart = exponent(re[lane]) - exponent(im[lane]);
-    apart = apart < -kFarApart ? -kFarApart : apart > kFarApart ? kFarApart : apart;
-    if (apart >= -kNearby && apart <= kNearby) apart = 0;
-    up[lane] = power_of_two(apart);
-    undo[lane] = power_of_two(-apart);
-    even = even && apart == 0;
-  }
-  if (even) return true;
-  const Vector factor = load(up), inverse = load(undo);
-  for (i64 i = L; i < points * kPoint; i += kPoint) store(z + i, load(z + i) * factor);
-  if (w == nullptr) return true;
-  for (i64 i = L; i < points * kPoint; i += kPoint) store(w + i, load(w + i) * inverse);
   return true;
+}
+
+void fft_scale(float* z, i64 points, const float* factor) {
+  const Vector by = load(factor);
+  for (i64 i = L; i < points * kPoint; i += kPoint) store(z + i, load(z + i) * by);
 }
 
 }  // namespace

@@ -6,8 +6,6 @@
 
 namespace jaxnets {
 
-constexpr int kMostLanes = 16;
-
 // Indices of a tile along one axis: index i is cell origin + i * step of an array, if
 // it is one of [from, to).
 struct Span {
@@ -95,54 +93,57 @@ class Tiles {
   i64 length_[3], step_[3], count_[3], phases_[3], number_;
 };
 
-// Where channels and tiles lie: as many vectors as the channels fill, or, if they fill
-// half of one at most, several tiles side by side.
+// Where channels and tiles lie: as many vectors as the channels fill, or, if vectors
+// have several slots, as many tiles side by side.
 struct FftLanes {
-  i64 channels, lanes, slots, vectors;
+  i64 channels, lanes, slot, slots, vectors;
 
-  FftLanes(i64 channels, i64 lanes)
+  FftLanes(i64 channels, i64 lanes) : FftLanes(channels, lanes, channels) {}
+  // A tile for every `slot` lanes.
+  FftLanes(i64 channels, i64 lanes, i64 slot)
       : channels(channels),
         lanes(lanes),
-        slots(std::max<i64>(lanes / channels, 1)),
+        slot(slot),
+        slots(std::max<i64>(lanes / slot, 1)),
         vectors(ceil_div(channels, lanes)) {}
 
   int width(i64 vector) const {
     return static_cast<int>(std::min(lanes, channels - vector * lanes));
   }
   // Lanes that tile i of those that go together writes: the last one all that are left.
-  int stored(i64 vector, i64 i) const {
+  int stored(i64 i) const {
     const bool last = i % slots == slots - 1;
-    return last ? static_cast<int>(lanes - i % slots * channels) : width(vector);
+    return static_cast<int>(last ? lanes - i % slots * slot : slot);
   }
   // Tiles that go together: real and imaginary parts of every slot.
   i64 together() const { return 2 * slots; }
-  i64 offset(i64 i) const { return i / slots * lanes + i % slots * channels; }
+  i64 offset(i64 i) const { return i / slots * lanes + i % slots * slot; }
 };
 
-// A convolution by transforms: of what, in which tiles, in which lanes.
+// A convolution by transforms: of what, and in which tiles.
 struct FftLayout {
   const Kernels& kernels;
   FftPlan plan;
   Tiles tiles;
-  FftLanes lanes;
   i64 lengths[3];
 
-  FftLayout(const Axis* axes, i64 batch, i64 channels, const i64 (&lengths)[3],
+  FftLayout(const Axis* axes, i64 batch, const i64 (&lengths)[3],
             const Kernels& kernels)
       : kernels(kernels),
         plan(lengths),
         tiles(axes, batch, lengths),
-        lanes(channels, kernels.lanes),
         lengths{lengths[0], lengths[1], lengths[2]} {}
 
   i64 point() const { return 2 * kernels.lanes; }
   i64 floats() const { return plan.points * point(); }
+  void there(float* z) const { kernels.fft_there(z, plan.steps.data(), plan.count()); }
+  void back(float* z) const { kernels.fft_back(z, plan.steps.data(), plan.count()); }
 
   // The rows of tile `number`, spans `of` it, into every second vector of z, as tile i
   // of those that go together; zeros where there are no cells, or no such tile.
-  void lay(i64 number, Span (Tile::*of)[3], const Image& image, i64 vector, i64 i,
-           float* z) const {
-    const int stored = lanes.stored(vector, i), width = lanes.width(vector);
+  void lay(const FftLanes& lanes, i64 number, Span (Tile::*of)[3], const Image& image,
+           i64 vector, i64 i, float* z) const {
+    const int stored = lanes.stored(i), width = lanes.width(vector);
     float* to = z + lanes.offset(i);
     if (number >= tiles.number())
       return kernels.fft_place(nullptr, 0, plan.points, width, stored, to);
@@ -155,6 +156,23 @@ struct FftLayout {
                  kernels.fft_place(at < 0 ? nullptr : from + at, step, count, width,
                                    stored, to + point * this->point());
                });
+  }
+
+  // The results of tile `number`, if there is one, out of where it lies as tile i,
+  // times scale[lane], to arrays like y, of so many cells and channels.
+  void take(const FftLanes& lanes, i64 number, const float* z, i64 i,
+            const float* scale, i64 vector, const i64* size, i64 channels,
+            float* y) const {
+    if (number >= tiles.number()) return;
+    const Tile tile = tiles[number];
+    const float* from = z + lanes.offset(i);
+    const i64 step = tile.results[2].step * channels;
+    tiles.rows(
+        tile.results, size, channels, tile.image, [&](i64 point, i64 at, i64 count) {
+          if (at >= 0)
+            kernels.fft_take(from + point * this->point(), count, lanes.width(vector),
+                             scale, y + vector * lanes.lanes + at, step);
+        });
   }
 };
 

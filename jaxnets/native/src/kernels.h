@@ -40,6 +40,24 @@ struct FftStep {
   const float* turns;
 };
 
+// For spectra of `rows` tiles, at every point p,
+//     fft_mix:       y[t, u] = sum over c < terms of x[t, c] conj(k[p, c, u])
+//     fft_mix_grad:  k[p, c, u] += sum over t of x[t, c] conj(y[t, u])
+// with vectors u. Row t begins at x + at[t], a point of it is 2 * `lanes` floats;
+// input c is one of its lanes, after each `lanes` of them in an array x_step floats
+// further on, and is broadcast. With `spread` a row is all that is in a vector, and
+// lane l has the input of lane spread[c * lanes + l]; there is one vector u.
+struct FftSums {
+  const float* x;
+  const i64* at;
+  i64 x_step;
+  float* y;
+  i64 y_step;  // from one (t, u) to the next
+  float* k;
+  i64 rows, terms, vectors;
+  const std::int32_t* spread;
+};
+
 // Rows of products, from row `from` on, and the sums that they belong to.
 struct AddedRow {
   i64 from;
@@ -97,11 +115,14 @@ struct Kernels {
   void (*fft_take)(const float* src, i64 count, int width, const float* scale,
                    float* dst, i64 step);
 
-  // Multiplies imaginary parts of z, lane by lane, by the power of two that makes them
-  // about as large as the real ones, and divides those of w, if it is there, by it;
-  // what z was multiplied by is undone by undo[lane]. False, and nothing done, if z has
-  // a number that is not finite.
-  bool (*fft_balance)(float* z, float* w, i64 points, float* undo);
+  // The largest sizes of real and of imaginary parts in every lane; false if z has a
+  // number that is not finite. `fft_scale` multiplies imaginary parts by factor[lane].
+  bool (*fft_peaks)(const float* z, i64 points, float* re, float* im);
+  void (*fft_scale)(float* z, i64 points, const float* factor);
+
+  // Sums of products of spectra over channels, see FftSums.
+  void (*fft_mix)(const FftSums& sums, i64 points);
+  void (*fft_mix_grad)(const FftSums& sums, i64 points);
 
   // to[c, r] = from[r, c] for r < rows, c < columns; zeros for r from `rows` to
   // `width`.

@@ -1,0 +1,180 @@
+// Convolution of several channels by transforms: spectra are summed over the inputs.
+//
+// The kernel is real, so two tiles go through one transform, as its real and its
+// imaginary part, and nothing has to be taken apart. A task transforms the inputs of a
+// few bundles of tiles and then, a few vectors of outputs at a time, multiplies and
+// transforms back.
+#include "fft_dense.h"
+
+#include <cstring>
+
+#include "fft.h"
+
+namespace jaxnets {
+namespace {
+
+constexpr i64 kRows = 4, kVectors = 2;  // whose sums are formed together
+constexpr i64 kInputs = 8;              // whose kernels are laid out together
+
+// Which tiles of a bundle: all of them, or those of one half, in real parts alone.
+enum class Half { kBoth, kFirst, kSecond };
+
+class FftSum {
+ public:
+  FftSum(const Problem& problem, const i64 (&lengths)[3], const Kernels& kernels,
+         Team& team)
+      : p_(problem),
+        team_(team),
+        d_(problem.axes, problem.batch, problem.fan_in, problem.fan_out, lengths,
+           kernels),
+        panel_(problem.fan_in * d_.out.vectors * d_.fft.floats()) {}
+
+  void run() {
+    spectra_.resize(p_.groups * panel_);
+    const i64 inputs = ceil_div(p_.fan_in, kInputs), vectors = d_.out.vectors;
+    team_.run(p_.groups * inputs * vectors, [&](i64 task) {
+      const i64 group = task / (inputs * vectors);
+      spectra(group, task % vectors, task / vectors % inputs * kInputs);
+    });
+    const i64 bundles = d_.bundles();
+    const i64 share = bundles * p_.groups / team_.threads();
+    const i64 some = std::clamp<i64>(share, 1, ceil_div(kRows, d_.rows));
+    const i64 parts = ceil_div(bundles, some);
+    team_.run(p_.groups * parts, [&](i64 task) {
+      const i64 group = task / parts, first = task % parts * some;
+      const i64 count = std::min(some, bundles - first);
+      if (convolve(group, first, count, Half::kBoth)) return;
+      // What is not finite would spread from the real parts to the imaginary ones.
+      convolve(group, first, count, Half::kFirst);
+      convolve(group, first, count, Half::kSecond);
+    });
+  }
+
+ private:
+  // Of some inputs to one vector of outputs, divided by what transforms multiply by:
+  // (columns of kVectors vectors, point, input, vector).
+  void spectra(i64 group, i64 vector, i64 first) {
+    thread_local Floats room;
+    const FftLayout& fft = d_.fft;
+    const i64 count = std::min(kInputs, p_.fan_in - first);
+    float* z = room.resize(count * d_.step);
+    std::memset(z, 0, count * d_.step * sizeof(float));
+    lay_kernels(group, vector, first, count, z);
+    const i64 column = vector / kVectors * kVectors;
+    const i64 wide = std::min(kVectors, d_.out.vectors - column);
+    float* to = spectra_.data() + group * panel_ + column * p_.fan_in * fft.floats() +
+                (first * wide + vector - column) * fft.point();
+    for (i64 c = 0; c < count; ++c) fft.there(z + c * d_.step);
+    const float scale = 1.0f / static_cast<float>(fft.plan.points);
+    for (i64 point = 0; point < fft.plan.points; ++point)
+      for (i64 c = 0; c < count; ++c) {
+        const float* from = z + c * d_.step + point * fft.point();
+        float* there = to + (point * p_.fan_in + c) * wide * fft.point();
+        for (i64 i = 0; i < fft.point(); ++i) there[i] = scale * from[i];
+      }
+  }
+
+  void lay_kernels(i64 group, i64 vector, i64 first, i64 count, float* z) const {
+    const FftLayout& fft = d_.fft;
+    const Axis* axes = p_.axes;
+    const auto numbers = tap_numbers(axes, p_.window);
+    std::size_t tap = 0;
+    for (i64 d = 0; d < axes[0].taps; ++d)
+      for (i64 h = 0; h < axes[1].taps; ++h)
+        for (i64 w = 0; w < axes[2].taps; ++w, ++tap) {
+          const float* from = p_.weights.at(numbers[tap], group) +
+                              first * p_.weights.of_in +
+                              vector * fft.kernels.lanes * p_.weights.of_out;
+          const i64 point = (d * fft.lengths[1] + h) * fft.lengths[2] + w;
+          for (i64 slot = 0; slot < d_.out.slots; ++slot)
+            lay_tap(from, d_.out.width(vector), count,
+                    z + point * fft.point() + d_.out.offset(slot));
+        }
+  }
+
+  void lay_tap(const float* from, i64 width, i64 count, float* to) const {
+    if (p_.weights.of_in == 1)
+      return d_.fft.kernels.transpose(from, p_.weights.of_out, width, count, to,
+                                      d_.step, width);
+    for (i64 c = 0; c < count; ++c)
+      std::memcpy(to + c * d_.step, from + c * p_.weights.of_in, width * sizeof(float));
+  }
+
+  // The outputs of some bundles, of one group; false, and nothing done, if two halves
+  // must go apart.
+  bool convolve(i64 group, i64 first, i64 count, Half half) const {
+    thread_local Floats room;
+    const i64 inputs = count * d_.in.vectors, rows = count * d_.rows;
+    float* x = room.resize((inputs + rows * kVectors) * d_.step);
+    float* y = x + inputs * d_.step;
+    std::vector<Balance> apart(count);
+    for (i64 bundle = 0; bundle < count; ++bundle) {
+      float* z = x + bundle * d_.in.vectors * d_.step;
+      lay_inputs(group, first + bundle, half, z);
+      if (half == Half::kBoth &&
+          !balance(d_.fft, z, d_.in.vectors, d_.step, d_.in.slot, apart[bundle]))
+        return false;
+    }
+    for (i64 i = 0; i < inputs; ++i) d_.fft.there(x + i * d_.step);
+    const std::vector<i64> at = d_.starts(count);
+    for (i64 column = 0; column < d_.out.vectors; column += kVectors) {
+      const i64 wide = std::min(kVectors, d_.out.vectors - column);
+      float* k =
+          spectra_.data() + group * panel_ + column * p_.fan_in * d_.fft.floats();
+      d_.fft.kernels.fft_mix(d_.sums(x, at.data(), y, wide, k, count),
+                             d_.fft.plan.points);
+      for (i64 i = 0; i < rows * wide; ++i) d_.fft.back(y + i * d_.step);
+      for (i64 bundle = 0; bundle < count; ++bundle)
+        take_outputs(group, first + bundle, half, {column, column + wide},
+                     y + bundle * d_.rows * wide * d_.step, apart[bundle]);
+    }
+    return true;
+  }
+
+  // Tile i of a bundle, or one that is not there.
+  i64 tile(i64 bundle, i64 i, Half half) const {
+    const i64 first = bundle * d_.in.together();
+    if (half == Half::kBoth) return first + i;
+    if (i >= d_.in.slots) return d_.fft.tiles.number();
+    return first + i + (half == Half::kSecond ? d_.in.slots : 0);
+  }
+
+  void lay_inputs(i64 group, i64 bundle, Half half, float* z) const {
+    Image x = p_.x;
+    x.data += group * p_.fan_in;
+    for (i64 vector = 0; vector < d_.in.vectors; ++vector)
+      for (i64 i = 0; i < d_.in.together(); ++i)
+        d_.fft.lay(d_.in, tile(bundle, i, half), &Tile::cells, x, vector, i,
+                   z + vector * d_.step);
+  }
+
+  void take_outputs(i64 group, i64 bundle, Half half, Range vectors, const float* y,
+                    const Balance& apart) const {
+    for (i64 i = 0; i < d_.in.together(); ++i) {
+      alignas(64) float scale[kMostLanes];
+      const bool imaginary = i >= d_.in.slots;
+      const float undo = imaginary ? apart.undo[i % d_.in.slots * d_.in.slot] : 1.0f;
+      std::fill_n(scale, kMostLanes, undo);
+      for (i64 vector = vectors.from; vector < vectors.to; ++vector) {
+        const i64 at = d_.row_of(i) * vectors.count() + vector - vectors.from;
+        d_.fft.take(d_.out, tile(bundle, i, half), y + at * d_.step, d_.place_of(i),
+                    scale, vector, p_.size, p_.out(), p_.y + group * p_.fan_out);
+      }
+    }
+  }
+
+  const Problem& p_;
+  Team& team_;
+  FftDense d_;
+  i64 panel_;
+  Floats spectra_;
+};
+
+}  // namespace
+
+void solve_fft_dense(const Problem& problem, const i64 (&lengths)[3],
+                     const Kernels& kernels, Team& team) {
+  FftSum(problem, lengths, kernels, team).run();
+}
+
+}  // namespace jaxnets
