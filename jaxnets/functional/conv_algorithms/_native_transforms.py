@@ -1,10 +1,12 @@
-"""Which depthwise convolutions the compiled kernels do by transforms, in which tiles.
+"""Which convolutions the compiled kernels do by transforms, in which tiles.
 
 The kernels transform `LANES` channels side by side and two tiles as the real and the
 imaginary part of one: 5 N log2 N flops a channel, 100 GFLOP/s a core with AVX-512 for
 64 to 32 768 points (64 at 27, 70 at 2187: a factor of 3 counts one and a half times).
-A tile of N points gives N − taps + 1 results an axis, or all of them where nothing
-wraps round onto anything but padding; its lengths are those of the least cost.
+Between the transforms of inputs and outputs, groups of several channels have a product
+of two complex numbers, 8 flops, for every point, input and output. A tile of N points
+gives N − taps + 1 results an axis, or all of them where nothing wraps round onto
+anything but padding; its lengths are those of the least cost.
 """
 
 from functools import cache
@@ -18,8 +20,14 @@ LANES = 16
 MOST_POINTS = 1 << 16
 """8 MB of vectors: more would be the business of memory."""
 
+MOST_SPECTRA = 1 << 24
+"""Complex numbers of the spectrum of the kernel: 128 MB."""
+
 HANDLED = 60.0
 """Flops that a point costs beside its transforms: laid into vectors and taken out."""
+
+PRODUCT = 8.0
+"""Flops of a product of spectra at a point."""
 
 LEAST_SUMS = 1e6
 """Flops of sums that are over before transforms are set up."""
@@ -35,9 +43,7 @@ class Tiles(NamedTuple):
 def tiles(part: str, facts: ConvFacts, sums: float) -> Tiles | None:
     """The tiles of a part, or None if it is better done by sums of so many flops."""
     spec = facts.spec
-    if facts.fan_in != 1 or facts.fan_out != 1 or set(spec.strides) != {1}:
-        return None
-    if is_exact(spec.precision) or sums < LEAST_SUMS:
+    if set(spec.strides) != {1} or is_exact(spec.precision) or sums < LEAST_SUMS:
         return None
     found = _cheapest(part, facts._replace(spec=spec._replace(precision=None)))
     return found if found is not None and found.flops < sums else None
@@ -57,25 +63,60 @@ def _cheapest(part: str, facts: ConvFacts) -> Tiles | None:
         if part == "input_grad":
             size, results, lo = results, size, (taps - 1) * dilation - lo
         axes.append(_Axis(size, results, taps, lo, dilation))
-    side_by_side = 2 * max(1, LANES // facts.channels)
-    vectors = -(-facts.channels // LANES)
+    lanes = _lanes(part, facts)
 
     def flops(lengths: tuple[int, ...]) -> float:
         count = facts.batch
         for axis, length in zip(axes, lengths, strict=True):
             count *= axis.tiles(length)
-        groups = -(-count // side_by_side)
+        bundles = -(-count // (2 * lanes.side_by_side))
         once = 5 * sum(map(steps, lengths))
-        # There and back for every group of tiles, once for the kernel.
-        each = groups * (2 * once + HANDLED) + once
-        return LANES * vectors * prod(lengths) * each
+        each = lanes.bundle * (once + HANDLED) + lanes.products * PRODUCT
+        each = bundles * each + lanes.kernel * (once + lanes.laid)
+        return LANES * prod(lengths) * each
 
     choices = product(*(axis.candidates() for axis in axes))
-    fitting = [lengths for lengths in choices if prod(lengths) <= MOST_POINTS]
+    most = min(MOST_POINTS, MOST_SPECTRA // (LANES * lanes.kernel))
+    fitting = [lengths for lengths in choices if prod(lengths) <= most]
     if not fitting:
         return None
     best = min(fitting, key=flops)
     return Tiles(best, flops(best))
+
+
+class _Lanes(NamedTuple):
+    """How the channels of all groups lie in vectors, as in `fft_dense.h`.
+
+    Attributes:
+        side_by_side: pairs of tiles that a vector of inputs holds, a bundle.
+        bundle: vectors that are transformed for each, there or back.
+        products: those that are multiplied between.
+        kernel: vectors of the kernel's spectrum.
+        laid: flops that one of their points costs beside the transform.
+    """
+
+    side_by_side: int
+    bundle: int
+    products: int
+    kernel: int
+    laid: float
+
+
+def _lanes(part: str, facts: ConvFacts) -> _Lanes:
+    groups, fan_in, fan_out = facts.spec.groups, facts.fan_in, facts.fan_out
+    if fan_in == fan_out == 1:
+        vectors = -(-groups // LANES)
+        return _Lanes(max(1, LANES // groups), 2 * vectors, 0, vectors, 0.0)
+    if part == "input_grad":
+        fan_in, fan_out = fan_out, fan_in
+    together = 2 * fan_out <= LANES
+    slots = max(1, LANES // (fan_out if together else fan_in))
+    rows = 1 if together else slots
+    inputs = -(-fan_in // (fan_out if together else LANES))
+    outputs = -(-fan_out // LANES)
+    kernel = groups * fan_in * outputs
+    bundle = groups * (inputs + rows * outputs)
+    return _Lanes(slots, bundle, rows * kernel, kernel, HANDLED)
 
 
 class _Axis(NamedTuple):

@@ -1,14 +1,11 @@
 // The three functions as XLA calls them.
+#include "xla/ffi/api/ffi.h"
+
 #include <cstdint>
 #include <string>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "conv.h"
 #include "fft.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace jaxnets {
 
@@ -78,20 +75,6 @@ ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
   return ffi::Error::Success();
 }
 
-// Large results lie in fresh memory, each of whose pages costs as much as computing
-// what is in it; asked for, Linux gives pages of 2 MiB. NumPy asks likewise.
-void want_large_pages(const ffi::Buffer<ffi::F32>& result) {
-#if defined(__linux__)
-  constexpr std::uintptr_t kPage = 2 << 20;
-  const auto begin = reinterpret_cast<std::uintptr_t>(result.typed_data());
-  const auto from = (begin + kPage - 1) / kPage * kPage;
-  const auto to = (begin + result.size_bytes()) / kPage * kPage;
-  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-#else
-  (void)result;
-#endif
-}
-
 template <typename Run>
 ffi::Error with_team(ffi::ThreadPool& pool, std::string_view instructions,
                      const Run& run) {
@@ -119,7 +102,7 @@ ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, Result y,
   auto error = read(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, lo,
                     dilation, groups, lengths, s, transform);
   if (error.failure()) return error;
-  want_large_pages(*y);
+  want_large_pages(y->typed_data(), y->size_bytes());
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
     forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), transform, kernels,
             team);
@@ -134,7 +117,7 @@ ffi::Error InputGrad(ffi::ThreadPool pool, Array g, Array kernel, Result dx,
   auto error = read(dx->dimensions(), kernel.dimensions(), g.dimensions(), strides, lo,
                     dilation, groups, lengths, s, transform);
   if (error.failure()) return error;
-  want_large_pages(*dx);
+  want_large_pages(dx->typed_data(), dx->size_bytes());
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
     input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(), transform,
                kernels, team);
@@ -149,7 +132,7 @@ ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk,
   auto error = read(x.dimensions(), dk->dimensions(), g.dimensions(), strides, lo,
                     dilation, groups, lengths, s, transform);
   if (error.failure()) return error;
-  want_large_pages(*dk);
+  want_large_pages(dk->typed_data(), dk->size_bytes());
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
     kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), transform, kernels,
                 team);

@@ -84,7 +84,7 @@ class FftSum {
         for (i64 w = 0; w < axes[2].taps; ++w, ++tap) {
           const float* from = p_.weights.at(numbers[tap], group) +
                               first * p_.weights.of_in +
-                              vector * fft.kernels.lanes * p_.weights.of_out;
+                              vector * d_.out.chunk * p_.weights.of_out;
           const i64 point = (d * fft.lengths[1] + h) * fft.lengths[2] + w;
           for (i64 slot = 0; slot < d_.out.slots; ++slot)
             lay_tap(from, d_.out.width(vector), count,

@@ -1,9 +1,10 @@
 // How the channels of one group, and tiles of their images, lie in vectors.
 //
 // Tiles go in bundles, of as many as there are slots in a vector of inputs, twice: in
-// real and in imaginary parts. Where inputs and outputs both fill half a vector at
-// most, they lie side by side alike, and a bundle is one row of sums over channels.
-// Otherwise every pair of tiles is a row, and its outputs have vectors of their own.
+// real and in imaginary parts. Where outputs fill half a vector at most, they and as
+// many inputs at a time lie in slots of their number, and a bundle is one row of sums
+// over channels. Otherwise every pair of tiles is a row, and its outputs have vectors
+// of their own.
 #pragma once
 
 #include "fft_balance.h"
@@ -23,15 +24,15 @@ struct FftDense {
   FftDense(const Axis* axes, i64 batch, i64 fan_in, i64 fan_out,
            const i64 (&lengths)[3], const Kernels& kernels)
       : fft(axes, batch, lengths, kernels),
-        in(fan_in, kernels.lanes, slot(fan_in, fan_out, kernels.lanes, fan_in)),
+        in(fan_in, kernels.lanes, 2 * fan_out <= kernels.lanes ? fan_out : fan_in),
         out(fan_out, kernels.lanes,
-            slot(fan_in, fan_out, kernels.lanes, kernels.lanes)),
+            2 * fan_out <= kernels.lanes ? fan_out : kernels.lanes),
         rows(in.slots / out.slots),
         step(fft.floats() + kApart) {
     if (out.slots == 1) return;
     for (i64 c = 0; c < fan_in; ++c)
       for (i64 lane = 0; lane < kernels.lanes; ++lane) {
-        const i64 from = lane / in.slot * in.slot + c;
+        const i64 from = lane / in.slot * in.slot + c % in.slot;
         spread.push_back(static_cast<std::int32_t>(std::min(from, in.lanes - 1)));
       }
   }
@@ -46,16 +47,9 @@ struct FftDense {
   // vectors of y.
   FftSums sums(const float* x, const i64* at, float* y, i64 vectors, float* k,
                i64 bundles) const {
-    return {x,
-            at,
-            step,
-            y,
-            step,
-            k,
-            bundles * rows,
-            in.channels,
-            vectors,
-            spread.empty() ? nullptr : spread.data()};
+    const std::int32_t* lanes = spread.empty() ? nullptr : spread.data();
+    return {x,           at,      step, in.chunk, y, step, k, bundles * rows,
+            in.channels, vectors, lanes};
   }
 
   // Where their rows begin.
@@ -65,12 +59,6 @@ struct FftDense {
       for (i64 row = 0; row < rows; ++row)
         at.push_back(bundle * in.vectors * step + row * in.slot);
     return at;
-  }
-
- private:
-  static i64 slot(i64 fan_in, i64 fan_out, i64 lanes, i64 otherwise) {
-    const i64 both = std::max(fan_in, fan_out);
-    return 2 * both <= lanes ? both : otherwise;
   }
 };
 

@@ -21,8 +21,18 @@ inline Point plus_product(Point sum, Point a, Point b) {
   return {sum.re + a.re * b.re + a.im * b.im, sum.im + a.im * b.re - a.re * b.im};
 }
 
+inline Point permuted(Point a, Index index) {
+  return {permuted(a.re, index), permuted(a.im, index)};
+}
+
 // Input c of a row, in all lanes.
 inline Point broadcast(const float* row) { return {all(row[0]), all(row[L])}; }
+
+// Inputs of an array from input `first` on.
+inline i64 inputs(const FftSums& s, i64 first) {
+  const i64 left = s.terms - first;
+  return left < s.chunk ? left : s.chunk;
+}
 
 // A few rows and vectors of y, whose sums are in registers.
 template <int T, int U>
@@ -30,9 +40,9 @@ void mix_block(const FftSums& s, i64 points, i64 row, i64 vector) {
   const float* k = s.k + vector * kPoint;
   for (i64 p = 0; p < points * kPoint; p += kPoint) {
     Point sum[T][U] = {};
-    for (i64 first = 0; first < s.terms; first += L) {
-      const float* x = s.x + first / L * s.x_step + p;
-      const i64 count = s.terms - first < L ? s.terms - first : L;
+    const float* x = s.x + p;
+    for (i64 first = 0; first < s.terms; first += s.chunk, x += s.x_step) {
+      const i64 count = inputs(s, first);
       for (i64 c = 0; c < count; ++c, k += s.vectors * kPoint) {
         Point kernel[U];
         for (int u = 0; u < U; ++u) kernel[u] = point(k + u * kPoint);
@@ -53,56 +63,56 @@ template <int T>
 void mix_spread(const FftSums& s, i64 points, i64 row) {
   const float* k = s.k;
   for (i64 p = 0; p < points * kPoint; p += kPoint) {
-    Point in[T], sum[T] = {};
-    for (int t = 0; t < T; ++t) in[t] = point(s.x + s.at[row + t] + p);
-    for (i64 c = 0; c < s.terms; ++c, k += kPoint) {
-      const Index index = indices(s.spread + c * L);
-      const Point kernel = point(k);
-      for (int t = 0; t < T; ++t) {
-        const Point here{permuted(in[t].re, index), permuted(in[t].im, index)};
-        sum[t] = plus_product(sum[t], here, kernel);
+    Point sum[T] = {};
+    const float* x = s.x + p;
+    for (i64 first = 0; first < s.terms; first += s.chunk, x += s.x_step) {
+      Point in[T];
+      for (int t = 0; t < T; ++t) in[t] = point(x + s.at[row + t]);
+      const std::int32_t* spread = s.spread + first * L;
+      const i64 count = inputs(s, first);
+      for (i64 c = 0; c < count; ++c, k += kPoint) {
+        const Index index = indices(spread + c * L);
+        const Point kernel = point(k);
+        for (int t = 0; t < T; ++t)
+          sum[t] = plus_product(sum[t], permuted(in[t], index), kernel);
       }
     }
     for (int t = 0; t < T; ++t) put(s.y + (row + t) * s.y_step + p, sum[t]);
   }
 }
 
+// The products of a few rows at one point with one vector of y, added to sums at k.
 template <int T>
-void mix_grad_block(const FftSums& s, i64 points, i64 row, i64 vector) {
-  float* k = s.k + vector * kPoint;
-  for (i64 p = 0; p < points * kPoint; p += kPoint) {
-    Point out[T];
-    for (int t = 0; t < T; ++t)
-      out[t] = point(s.y + ((row + t) * s.vectors + vector) * s.y_step + p);
-    for (i64 first = 0; first < s.terms; first += L) {
-      const float* x = s.x + first / L * s.x_step + p;
-      const i64 count = s.terms - first < L ? s.terms - first : L;
-      for (i64 c = 0; c < count; ++c, k += s.vectors * kPoint) {
-        Point sum = point(k);
-        for (int t = 0; t < T; ++t)
-          sum = plus_product(sum, broadcast(x + s.at[row + t] + c), out[t]);
-        put(k, sum);
-      }
+void add_rows_at(const FftSums& s, i64 p, i64 row, i64 vector, float* k) {
+  Point out[T];
+  for (int t = 0; t < T; ++t)
+    out[t] = point(s.y + ((row + t) * s.vectors + vector) * s.y_step + p);
+  const float* x = s.x + p;
+  for (i64 first = 0; first < s.terms; first += s.chunk, x += s.x_step) {
+    const i64 count = inputs(s, first);
+    for (i64 c = 0; c < count; ++c, k += s.vectors * kPoint) {
+      Point sum = point(k);
+      for (int t = 0; t < T; ++t)
+        sum = plus_product(sum, broadcast(x + s.at[row + t] + c), out[t]);
+      put(k, sum);
     }
   }
 }
 
 template <int T>
-void mix_grad_spread(const FftSums& s, i64 points, i64 row) {
-  float* k = s.k;
-  for (i64 p = 0; p < points * kPoint; p += kPoint) {
-    Point in[T], out[T];
-    for (int t = 0; t < T; ++t) {
-      in[t] = point(s.x + s.at[row + t] + p);
-      out[t] = point(s.y + (row + t) * s.y_step + p);
-    }
-    for (i64 c = 0; c < s.terms; ++c, k += kPoint) {
-      const Index index = indices(s.spread + c * L);
+void add_spread_rows_at(const FftSums& s, i64 p, i64 row, float* k) {
+  Point out[T], in[T];
+  for (int t = 0; t < T; ++t) out[t] = point(s.y + (row + t) * s.y_step + p);
+  const float* x = s.x + p;
+  for (i64 first = 0; first < s.terms; first += s.chunk, x += s.x_step) {
+    for (int t = 0; t < T; ++t) in[t] = point(x + s.at[row + t]);
+    const std::int32_t* spread = s.spread + first * L;
+    const i64 count = inputs(s, first);
+    for (i64 c = 0; c < count; ++c, k += kPoint) {
+      const Index index = indices(spread + c * L);
       Point sum = point(k);
-      for (int t = 0; t < T; ++t) {
-        const Point here{permuted(in[t].re, index), permuted(in[t].im, index)};
-        sum = plus_product(sum, here, out[t]);
-      }
+      for (int t = 0; t < T; ++t)
+        sum = plus_product(sum, permuted(in[t], index), out[t]);
       put(k, sum);
     }
   }
@@ -133,13 +143,22 @@ void fft_mix(const FftSums& s, i64 points) {
         s.rows, [&]<int T>(i64 row) { mix_block<T, 1>(s, points, row, vector); });
 }
 
+// The sums at one point stay in the nearest cache while all rows are added.
 void fft_mix_grad(const FftSums& s, i64 points) {
-  if (s.spread != nullptr)
-    return in_rows<kSpreadRows>(
-        s.rows, [&]<int T>(i64 row) { mix_grad_spread<T>(s, points, row); });
-  for (i64 vector = 0; vector < s.vectors; ++vector)
-    in_rows<kMostRows>(
-        s.rows, [&]<int T>(i64 row) { mix_grad_block<T>(s, points, row, vector); });
+  const i64 sums = s.terms * s.vectors * kPoint;
+  for (i64 i = 0; i < points; ++i) {
+    float* k = s.k + i * sums;
+    if (s.spread != nullptr) {
+      in_rows<kSpreadRows>(s.rows, [&]<int T>(i64 row) {
+        add_spread_rows_at<T>(s, i * kPoint, row, k);
+      });
+      continue;
+    }
+    for (i64 vector = 0; vector < s.vectors; ++vector)
+      in_rows<kMostRows>(s.rows, [&]<int T>(i64 row) {
+        add_rows_at<T>(s, i * kPoint, row, vector, k + vector * kPoint);
+      });
+  }
 }
 
 }  // namespace

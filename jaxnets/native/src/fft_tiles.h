@@ -93,22 +93,23 @@ class Tiles {
   i64 length_[3], step_[3], count_[3], phases_[3], number_;
 };
 
-// Where channels and tiles lie: as many vectors as the channels fill, or, if vectors
-// have several slots, as many tiles side by side.
+// Where channels and tiles lie. With slots of half a vector at most, a vector has as
+// many channels as a slot has lanes, of several tiles side by side; otherwise as many
+// as it has lanes, of one tile.
 struct FftLanes {
-  i64 channels, lanes, slot, slots, vectors;
+  i64 channels, lanes, slot, slots, chunk, vectors;
 
   FftLanes(i64 channels, i64 lanes) : FftLanes(channels, lanes, channels) {}
-  // A tile for every `slot` lanes.
   FftLanes(i64 channels, i64 lanes, i64 slot)
       : channels(channels),
         lanes(lanes),
         slot(slot),
         slots(std::max<i64>(lanes / slot, 1)),
-        vectors(ceil_div(channels, lanes)) {}
+        chunk(slots > 1 ? slot : lanes),
+        vectors(ceil_div(channels, chunk)) {}
 
   int width(i64 vector) const {
-    return static_cast<int>(std::min(lanes, channels - vector * lanes));
+    return static_cast<int>(std::min(chunk, channels - vector * chunk));
   }
   // Lanes that tile i of those that go together writes: the last one all that are left.
   int stored(i64 i) const {
@@ -149,7 +150,7 @@ struct FftLayout {
       return kernels.fft_place(nullptr, 0, plan.points, width, stored, to);
     Tile tile = tiles[number];
     const Span(&spans)[3] = tile.*of;
-    const float* from = image.data + vector * lanes.lanes;
+    const float* from = image.data + vector * lanes.chunk;
     const i64 step = spans[2].step * image.channels;
     tiles.rows(spans, image.size, image.channels, tile.image,
                [&](i64 point, i64 at, i64 count) {
@@ -171,7 +172,7 @@ struct FftLayout {
         tile.results, size, channels, tile.image, [&](i64 point, i64 at, i64 count) {
           if (at >= 0)
             kernels.fft_take(from + point * this->point(), count, lanes.width(vector),
-                             scale, y + vector * lanes.lanes + at, step);
+                             scale, y + vector * lanes.chunk + at, step);
         });
   }
 };

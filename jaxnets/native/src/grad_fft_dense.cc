@@ -10,10 +10,12 @@
 namespace jaxnets {
 namespace {
 
-constexpr i64 kRows = 4;            // whose products are added together
+constexpr i64 kRows = 16;           // whose products are added together
+constexpr i64 kRoom = 1 << 20;      // floats of their spectra
 constexpr i64 kMostVectors = 4;     // of outputs that are transformed together
 constexpr i64 kInputs = 8;          // whose kernels are written together
 constexpr i64 kMostSums = 1 << 24;  // floats of all parts
+constexpr i64 kFewSums = 1 << 18;   // floats that a part may have of its own
 
 class FftSumGrad {
  public:
@@ -24,13 +26,16 @@ class FftSumGrad {
         d_(problem.axes, problem.batch, problem.fan_in, problem.fan_out, lengths,
            kernels),
         panel_(problem.fan_in * d_.out.vectors * d_.fft.floats()) {
-    some_ = ceil_div(kRows, d_.rows);
-    const i64 steps = ceil_div(d_.bundles(), some_), threads = team.threads();
-    const i64 room = std::max<i64>(kMostSums / (problem.groups * panel_), 1);
-    parts_ = std::min({steps, room, ceil_div(2 * threads, problem.groups)});
-    const i64 wanted = ceil_div(2 * threads, problem.groups * parts_);
     const i64 vectors = d_.out.vectors;
-    shares_ = std::max(std::min(vectors, wanted), ceil_div(vectors, kMostVectors));
+    const i64 bundle = d_.in.vectors + d_.rows * std::min(vectors, kMostVectors);
+    some_ = std::clamp<i64>(kRoom / (bundle * d_.step), 1, ceil_div(kRows, d_.rows));
+    // Threads share a large kernel's outputs, and otherwise the tiles.
+    const i64 wanted = ceil_div(2 * team.threads(), problem.groups);
+    const i64 apart = panel_ > kFewSums ? std::min(vectors, wanted) : 1;
+    const i64 room = std::max<i64>(kMostSums / (problem.groups * panel_), 1);
+    parts_ = std::min({ceil_div(d_.bundles(), some_), room, ceil_div(wanted, apart)});
+    shares_ = std::max({apart, std::min(vectors, ceil_div(wanted, parts_)),
+                        ceil_div(vectors, kMostVectors)});
   }
 
   void run() {
@@ -131,8 +136,7 @@ class FftSumGrad {
     const FftLayout& fft = d_.fft;
     const float scale = 1.0f / static_cast<float>(fft.plan.points);
     const i64 width = d_.out.width(vector);
-    float* to =
-        p_.dk + input * p_.out() + group * p_.fan_out + vector * fft.kernels.lanes;
+    float* to = p_.dk + input * p_.out() + group * p_.fan_out + vector * d_.out.chunk;
     for (i64 d = 0; d < p_.axes[0].taps; ++d)
       for (i64 h = 0; h < p_.axes[1].taps; ++h)
         for (i64 w = 0; w < p_.axes[2].taps; ++w, to += p_.fan_in * p_.out()) {

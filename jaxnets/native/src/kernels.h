@@ -43,14 +43,14 @@ struct FftStep {
 // For spectra of `rows` tiles, at every point p,
 //     fft_mix:       y[t, u] = sum over c < terms of x[t, c] conj(k[p, c, u])
 //     fft_mix_grad:  k[p, c, u] += sum over t of x[t, c] conj(y[t, u])
-// with vectors u. Row t begins at x + at[t], a point of it is 2 * `lanes` floats;
-// input c is one of its lanes, after each `lanes` of them in an array x_step floats
-// further on, and is broadcast. With `spread` a row is all that is in a vector, and
-// lane l has the input of lane spread[c * lanes + l]; there is one vector u.
+// with vectors u. Row t begins at x + at[t], a point of it is 2 * `lanes` floats; every
+// `chunk` inputs are in an array x_step floats further on. Input c is broadcast from
+// lane c % chunk of its array; with `spread` lane l has it from lane
+// spread[c * lanes + l], and there is one vector u.
 struct FftSums {
   const float* x;
   const i64* at;
-  i64 x_step;
+  i64 x_step, chunk;
   float* y;
   i64 y_step;  // from one (t, u) to the next
   float* k;

@@ -7,6 +7,10 @@
 #include <memory>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "kernels.h"
 
 namespace jaxnets {
@@ -55,6 +59,21 @@ class Team {
   Schedule schedule_;
 };
 
+constexpr std::size_t kLargePage = 2 << 20;
+
+// Large arrays lie in fresh memory, each of whose pages costs as much as computing what
+// is in it; asked for, Linux gives pages of 2 MiB. NumPy asks likewise.
+inline void want_large_pages(void* data, std::size_t bytes) {
+#if defined(__linux__)
+  const auto begin = reinterpret_cast<std::uintptr_t>(data);
+  const auto from = (begin + kLargePage - 1) / kLargePage * kLargePage;
+  const auto to = (begin + bytes) / kLargePage * kLargePage;
+  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
 // Floats on a cache line's border, not initialized.
 class Floats {
  public:
@@ -68,9 +87,12 @@ class Floats {
     if (count > room_) {
       std::free(data_);
       room_ = 0;
-      const std::size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
-      data_ = static_cast<float*>(std::aligned_alloc(64, bytes));
+      const std::size_t wanted = count * sizeof(float);
+      const std::size_t border = wanted < kLargePage ? 64 : kLargePage;
+      const std::size_t bytes = (wanted + border - 1) / border * border;
+      data_ = static_cast<float*>(std::aligned_alloc(border, bytes));
       if (data_ == nullptr) throw std::bad_alloc();
+      want_large_pages(data_, bytes);
       room_ = count;
     }
     return data_;
