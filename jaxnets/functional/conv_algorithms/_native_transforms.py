@@ -23,8 +23,11 @@ MOST_POINTS = 1 << 16
 MOST_SPECTRA = 1 << 24
 """Complex numbers of the spectrum of the kernel: 128 MB."""
 
-HANDLED = 60.0
-"""Flops that a point costs beside its transforms: laid into vectors and taken out."""
+HANDLED = 30.0
+"""Flops that a point of a tile costs to be laid into a vector, or taken out."""
+
+SIDE_BY_SIDE = 4
+"""Inputs in a slot, at least, as in `fft_dense.h`."""
 
 PRODUCT = 8.0
 """Flops of a product of spectra at a point."""
@@ -71,9 +74,9 @@ def _cheapest(part: str, facts: ConvFacts) -> Tiles | None:
             count *= axis.tiles(length)
         bundles = -(-count // (2 * lanes.side_by_side))
         once = 5 * sum(map(steps, lengths))
-        each = lanes.bundle * (once + HANDLED) + lanes.products * PRODUCT
-        each = bundles * each + lanes.kernel * (once + lanes.laid)
-        return LANES * prod(lengths) * each
+        each = lanes.vectors * once + lanes.laid * HANDLED + lanes.products * PRODUCT
+        kernel = lanes.kernel * once + lanes.laid_kernel * HANDLED
+        return LANES * prod(lengths) * (bundles * each + kernel)
 
     choices = product(*(axis.candidates() for axis in axes))
     most = min(MOST_POINTS, MOST_SPECTRA // (LANES * lanes.kernel))
@@ -89,34 +92,44 @@ class _Lanes(NamedTuple):
 
     Attributes:
         side_by_side: pairs of tiles that a vector of inputs holds, a bundle.
-        bundle: vectors that are transformed for each, there or back.
+        vectors: of them that are transformed, there or back.
+        laid: those that are laid out or taken out, one for each tile in it.
         products: those that are multiplied between.
-        kernel: vectors of the kernel's spectrum.
-        laid: flops that one of their points costs beside the transform.
+        kernel: vectors of the spectrum of the kernel.
+        laid_kernel: those of them that are laid out.
     """
 
     side_by_side: int
-    bundle: int
+    vectors: int
+    laid: int
     products: int
     kernel: int
-    laid: float
+    laid_kernel: int
 
 
 def _lanes(part: str, facts: ConvFacts) -> _Lanes:
     groups, fan_in, fan_out = facts.spec.groups, facts.fan_in, facts.fan_out
     if fan_in == fan_out == 1:
         vectors = -(-groups // LANES)
-        return _Lanes(max(1, LANES // groups), 2 * vectors, 0, vectors, 0.0)
+        slots = max(1, LANES // groups)
+        return _Lanes(slots, 2 * vectors, 2 * vectors, 0, vectors, 0)
     if part == "input_grad":
         fan_in, fan_out = fan_out, fan_in
     together = 2 * fan_out <= LANES
-    slots = max(1, LANES // (fan_out if together else fan_in))
+    slot = max(fan_out, min(fan_in, SIDE_BY_SIDE)) if together else fan_in
+    slots = max(1, LANES // slot)
     rows = 1 if together else slots
-    inputs = -(-fan_in // (fan_out if together else LANES))
+    inputs = -(-fan_in // (slot if together else LANES))
     outputs = -(-fan_out // LANES)
     kernel = groups * fan_in * outputs
-    bundle = groups * (inputs + rows * outputs)
-    return _Lanes(slots, bundle, rows * kernel, kernel, HANDLED)
+    return _Lanes(
+        side_by_side=slots,
+        vectors=groups * (inputs + rows * outputs),
+        laid=groups * slots * (inputs + outputs),
+        products=rows * kernel,
+        kernel=kernel,
+        laid_kernel=kernel,
+    )
 
 
 class _Axis(NamedTuple):

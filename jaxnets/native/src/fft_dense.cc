@@ -14,7 +14,7 @@ namespace jaxnets {
 namespace {
 
 constexpr i64 kRows = 4, kVectors = 2;  // whose sums are formed together
-constexpr i64 kInputs = 8;              // whose kernels are laid out together
+constexpr i64 kRoom = 1 << 20;          // floats of the spectra of their inputs
 
 // Which tiles of a bundle: all of them, or those of one half, in real parts alone.
 enum class Half { kBoth, kFirst, kSecond };
@@ -31,14 +31,17 @@ class FftSum {
 
   void run() {
     spectra_.resize(p_.groups * panel_);
-    const i64 inputs = ceil_div(p_.fan_in, kInputs), vectors = d_.out.vectors;
-    team_.run(p_.groups * inputs * vectors, [&](i64 task) {
-      const i64 group = task / (inputs * vectors);
-      spectra(group, task % vectors, task / vectors % inputs * kInputs);
+    const i64 inputs = ceil_div(p_.fan_in, d_.some_inputs());
+    const i64 columns = ceil_div(d_.out.vectors, kVectors);
+    team_.run(p_.groups * inputs * columns, [&](i64 task) {
+      spectra(task / inputs / columns, task % columns * kVectors,
+              task / columns % inputs * d_.some_inputs());
     });
     const i64 bundles = d_.bundles();
-    const i64 share = bundles * p_.groups / team_.threads();
-    const i64 some = std::clamp<i64>(share, 1, ceil_div(kRows, d_.rows));
+    const i64 share = bundles * p_.groups / (2 * team_.threads());
+    const i64 room = kRoom / (d_.in.vectors * d_.step);
+    const i64 some =
+        std::max<i64>(std::min({share, room, ceil_div(kRows, d_.rows)}), 1);
     const i64 parts = ceil_div(bundles, some);
     team_.run(p_.groups * parts, [&](i64 task) {
       const i64 group = task / parts, first = task % parts * some;
@@ -51,27 +54,32 @@ class FftSum {
   }
 
  private:
-  // Of some inputs to one vector of outputs, divided by what transforms multiply by:
-  // (columns of kVectors vectors, point, input, vector).
-  void spectra(i64 group, i64 vector, i64 first) {
+  // The kernels of a column of outputs.
+  float* panel(i64 group, i64 column) const {
+    return spectra_.data() + group * panel_ + column * p_.fan_in * d_.fft.floats();
+  }
+
+  // Of some inputs to a column of outputs, divided by what transforms multiply by.
+  void spectra(i64 group, i64 column, i64 first) {
     thread_local Floats room;
     const FftLayout& fft = d_.fft;
-    const i64 count = std::min(kInputs, p_.fan_in - first);
-    float* z = room.resize(count * d_.step);
-    std::memset(z, 0, count * d_.step * sizeof(float));
-    lay_kernels(group, vector, first, count, z);
-    const i64 column = vector / kVectors * kVectors;
+    const i64 count = std::min(d_.some_inputs(), p_.fan_in - first);
     const i64 wide = std::min(kVectors, d_.out.vectors - column);
-    float* to = spectra_.data() + group * panel_ + column * p_.fan_in * fft.floats() +
-                (first * wide + vector - column) * fft.point();
-    for (i64 c = 0; c < count; ++c) fft.there(z + c * d_.step);
+    float* z = room.resize(wide * count * d_.step);
+    std::memset(z, 0, wide * count * d_.step * sizeof(float));
+    for (i64 vector = 0; vector < wide; ++vector)
+      lay_kernels(group, column + vector, first, count, z + vector * count * d_.step);
+    for (i64 i = 0; i < wide * count; ++i) fft.there(z + i * d_.step);
     const float scale = 1.0f / static_cast<float>(fft.plan.points);
-    for (i64 point = 0; point < fft.plan.points; ++point)
-      for (i64 c = 0; c < count; ++c) {
-        const float* from = z + c * d_.step + point * fft.point();
-        float* there = to + (point * p_.fan_in + c) * wide * fft.point();
-        for (i64 i = 0; i < fft.point(); ++i) there[i] = scale * from[i];
-      }
+    for (i64 point = 0; point < fft.plan.points; ++point) {
+      float* to =
+          panel(group, column) + (point * p_.fan_in + first) * wide * fft.point();
+      for (i64 i = 0; i < count; ++i)
+        for (i64 vector = 0; vector < wide; ++vector, to += fft.point()) {
+          const float* from = z + (vector * count + i) * d_.step + point * fft.point();
+          for (i64 j = 0; j < fft.point(); ++j) to[j] = scale * from[j];
+        }
+    }
   }
 
   void lay_kernels(i64 group, i64 vector, i64 first, i64 count, float* z) const {
@@ -119,10 +127,9 @@ class FftSum {
     const std::vector<i64> at = d_.starts(count);
     for (i64 column = 0; column < d_.out.vectors; column += kVectors) {
       const i64 wide = std::min(kVectors, d_.out.vectors - column);
-      float* k =
-          spectra_.data() + group * panel_ + column * p_.fan_in * d_.fft.floats();
-      d_.fft.kernels.fft_mix(d_.sums(x, at.data(), y, wide, k, count),
-                             d_.fft.plan.points);
+      d_.fft.kernels.fft_mix(
+          d_.sums(x, at.data(), y, wide, panel(group, column), count), 0,
+          d_.fft.plan.points);
       for (i64 i = 0; i < rows * wide; ++i) d_.fft.back(y + i * d_.step);
       for (i64 bundle = 0; bundle < count; ++bundle)
         take_outputs(group, first + bundle, half, {column, column + wide},

@@ -1,9 +1,9 @@
 // How the channels of one group, and tiles of their images, lie in vectors.
 //
 // Tiles go in bundles, of as many as there are slots in a vector of inputs, twice: in
-// real and in imaginary parts. Where outputs fill half a vector at most, they and as
-// many inputs at a time lie in slots of their number, and a bundle is one row of sums
-// over channels. Otherwise every pair of tiles is a row, and its outputs have vectors
+// real and in imaginary parts. Where outputs fill half a vector at most, they and a few
+// inputs at a time lie in slots alike, and a bundle is one row of sums over channels.
+// Otherwise every pair of tiles is a row, and its outputs have vectors
 // of their own.
 #pragma once
 
@@ -13,6 +13,8 @@ namespace jaxnets {
 
 // Beside each other, lest all of them lie on the same lines of the cache.
 constexpr i64 kApart = 48;
+
+constexpr i64 kSideBySide = 4;
 
 struct FftDense {
   FftLayout fft;
@@ -24,9 +26,9 @@ struct FftDense {
   FftDense(const Axis* axes, i64 batch, i64 fan_in, i64 fan_out,
            const i64 (&lengths)[3], const Kernels& kernels)
       : fft(axes, batch, lengths, kernels),
-        in(fan_in, kernels.lanes, 2 * fan_out <= kernels.lanes ? fan_out : fan_in),
+        in(fan_in, kernels.lanes, slot(fan_in, fan_out, kernels.lanes, fan_in)),
         out(fan_out, kernels.lanes,
-            2 * fan_out <= kernels.lanes ? fan_out : kernels.lanes),
+            slot(fan_in, fan_out, kernels.lanes, kernels.lanes)),
         rows(in.slots / out.slots),
         step(fft.floats() + kApart) {
     if (out.slots == 1) return;
@@ -52,6 +54,9 @@ struct FftDense {
             in.channels, vectors, lanes};
   }
 
+  // Inputs whose kernels are transformed together.
+  i64 some_inputs() const { return std::min<i64>(in.chunk, 8); }
+
   // Where their rows begin.
   std::vector<i64> starts(i64 bundles) const {
     std::vector<i64> at;
@@ -59,6 +64,14 @@ struct FftDense {
       for (i64 row = 0; row < rows; ++row)
         at.push_back(bundle * in.vectors * step + row * in.slot);
     return at;
+  }
+
+ private:
+  // Lanes of a slot that outputs share with inputs, of which a few at least are to lie
+  // side by side.
+  static i64 slot(i64 fan_in, i64 fan_out, i64 lanes, i64 otherwise) {
+    if (2 * fan_out > lanes) return otherwise;
+    return std::max(fan_out, std::min({fan_in, kSideBySide, lanes / 2}));
   }
 };
 

@@ -40,11 +40,11 @@ struct FftStep {
   const float* turns;
 };
 
-// For spectra of `rows` tiles, at every point p,
+// For spectra of `rows` tiles, at points p of a range,
 //     fft_mix:       y[t, u] = sum over c < terms of x[t, c] conj(k[p, c, u])
-//     fft_mix_grad:  k[p, c, u] += sum over t of x[t, c] conj(y[t, u])
+//     fft_mix_grad:  k[p, u, c] += sum over t of x[t, c] conj(y[t, u])
 // with vectors u. Row t begins at x + at[t], a point of it is 2 * `lanes` floats; every
-// `chunk` inputs are in an array x_step floats further on. Input c is broadcast from
+// `chunk` inputs c are in an array x_step floats further on. Input c is broadcast from
 // lane c % chunk of its array; with `spread` lane l has it from lane
 // spread[c * lanes + l], and there is one vector u.
 struct FftSums {
@@ -121,8 +121,8 @@ struct Kernels {
   void (*fft_scale)(float* z, i64 points, const float* factor);
 
   // Sums of products of spectra over channels, see FftSums.
-  void (*fft_mix)(const FftSums& sums, i64 points);
-  void (*fft_mix_grad)(const FftSums& sums, i64 points);
+  void (*fft_mix)(const FftSums& sums, i64 from, i64 to);
+  void (*fft_mix_grad)(const FftSums& sums, i64 from, i64 to);
 
   // to[c, r] = from[r, c] for r < rows, c < columns; zeros for r from `rows` to
   // `width`.

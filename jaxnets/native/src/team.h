@@ -60,6 +60,8 @@ class Team {
 };
 
 constexpr std::size_t kLargePage = 2 << 20;
+// What is no larger, glibc keeps for the next call.
+constexpr std::size_t kFreshBytes = 32 << 20;
 
 // Large arrays lie in fresh memory, each of whose pages costs as much as computing what
 // is in it; asked for, Linux gives pages of 2 MiB. NumPy asks likewise.
@@ -88,11 +90,11 @@ class Floats {
       std::free(data_);
       room_ = 0;
       const std::size_t wanted = count * sizeof(float);
-      const std::size_t border = wanted < kLargePage ? 64 : kLargePage;
+      const std::size_t border = wanted < kFreshBytes ? 64 : kLargePage;
       const std::size_t bytes = (wanted + border - 1) / border * border;
       data_ = static_cast<float*>(std::aligned_alloc(border, bytes));
       if (data_ == nullptr) throw std::bad_alloc();
-      want_large_pages(data_, bytes);
+      if (wanted >= kFreshBytes) want_large_pages(data_, bytes);
       room_ = count;
     }
     return data_;
