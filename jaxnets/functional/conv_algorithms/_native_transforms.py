@@ -21,19 +21,32 @@ MOST_POINTS = 1 << 16
 """8 MB of vectors: more would be the business of memory."""
 
 MOST_SPECTRA = 1 << 24
-"""Complex numbers of the spectrum of the kernel: 128 MB."""
+"""Complex numbers of the spectrum of a kernel of several channels: 128 MB."""
 
 HANDLED = 30.0
 """Flops that a point of a tile costs to be laid into a vector, or taken out."""
 
-SIDE_BY_SIDE = 4
-"""Inputs in a slot, at least, as in `fft_dense.h`."""
-
 PRODUCT = 8.0
 """Flops of a product of spectra at a point."""
 
+LAID = 150.0
+"""Flops that a point of such a kernel costs to be laid out, or its gradient taken."""
+
+FAR = 1 << 21
+FETCHED = 8.0
+"""Flops that a point of a kernel of more than so many complex numbers costs each time
+that it meets `ROWS` pairs of tiles."""
+
+ROWS = 4
+SIDE_BY_SIDE = 4
+"""Inputs in a slot, at least, as in `fft_dense.h`."""
+
 LEAST_SUMS = 1e6
+LEAST_DENSE_SUMS = 3e7
 """Flops of sums that are over before transforms are set up."""
+
+WORTH = {"forward": 1.25, "input_grad": 1.25, "kernel_grad": 1.5}
+"""How many flops sums over several channels do in the time of one of a transform."""
 
 
 class Tiles(NamedTuple):
@@ -45,11 +58,12 @@ class Tiles(NamedTuple):
 
 def tiles(part: str, facts: ConvFacts, sums: float) -> Tiles | None:
     """The tiles of a part, or None if it is better done by sums of so many flops."""
-    spec = facts.spec
-    if set(spec.strides) != {1} or is_exact(spec.precision) or sums < LEAST_SUMS:
+    spec, depthwise = facts.spec, facts.fan_in == facts.fan_out == 1
+    least, worth = (LEAST_SUMS, 1) if depthwise else (LEAST_DENSE_SUMS, WORTH[part])
+    if set(spec.strides) != {1} or is_exact(spec.precision) or sums < least:
         return None
     found = _cheapest(part, facts._replace(spec=spec._replace(precision=None)))
-    return found if found is not None and found.flops < sums else None
+    return found if found is not None and found.flops * worth < sums else None
 
 
 @cache
@@ -73,13 +87,16 @@ def _cheapest(part: str, facts: ConvFacts) -> Tiles | None:
         for axis, length in zip(axes, lengths, strict=True):
             count *= axis.tiles(length)
         bundles = -(-count // (2 * lanes.side_by_side))
-        once = 5 * sum(map(steps, lengths))
-        each = lanes.vectors * once + lanes.laid * HANDLED + lanes.products * PRODUCT
-        kernel = lanes.kernel * once + lanes.laid_kernel * HANDLED
-        return LANES * prod(lengths) * (bundles * each + kernel)
+        points, once = LANES * prod(lengths), 5 * sum(map(steps, lengths))
+        each = lanes.vectors * once + lanes.laid * HANDLED
+        each += lanes.kernel * lanes.rows * PRODUCT
+        kernel = lanes.spectra * once + lanes.kernel * LAID
+        if lanes.kernel * points > FAR:
+            kernel += lanes.kernel * FETCHED * -(-bundles * lanes.rows // ROWS)
+        return points * (bundles * each + kernel)
 
     choices = product(*(axis.candidates() for axis in axes))
-    most = min(MOST_POINTS, MOST_SPECTRA // (LANES * lanes.kernel))
+    most = min(MOST_POINTS, MOST_SPECTRA // (LANES * max(lanes.kernel, 1)))
     fitting = [lengths for lengths in choices if prod(lengths) <= most]
     if not fitting:
         return None
@@ -92,27 +109,26 @@ class _Lanes(NamedTuple):
 
     Attributes:
         side_by_side: pairs of tiles that a vector of inputs holds, a bundle.
-        vectors: of them that are transformed, there or back.
+        rows: of a bundle, which each meet the spectrum of the kernel.
+        vectors: of a bundle that are transformed, there or back.
         laid: those that are laid out or taken out, one for each tile in it.
-        products: those that are multiplied between.
-        kernel: vectors of the spectrum of the kernel.
-        laid_kernel: those of them that are laid out.
+        spectra: vectors of the spectrum of the kernel.
+        kernel: those of several channels, which are multiplied and summed.
     """
 
     side_by_side: int
+    rows: int
     vectors: int
     laid: int
-    products: int
+    spectra: int
     kernel: int
-    laid_kernel: int
 
 
 def _lanes(part: str, facts: ConvFacts) -> _Lanes:
     groups, fan_in, fan_out = facts.spec.groups, facts.fan_in, facts.fan_out
     if fan_in == fan_out == 1:
         vectors = -(-groups // LANES)
-        slots = max(1, LANES // groups)
-        return _Lanes(slots, 2 * vectors, 2 * vectors, 0, vectors, 0)
+        return _Lanes(max(1, LANES // groups), 1, 2 * vectors, 2 * vectors, vectors, 0)
     if part == "input_grad":
         fan_in, fan_out = fan_out, fan_in
     together = 2 * fan_out <= LANES
@@ -124,11 +140,11 @@ def _lanes(part: str, facts: ConvFacts) -> _Lanes:
     kernel = groups * fan_in * outputs
     return _Lanes(
         side_by_side=slots,
+        rows=rows,
         vectors=groups * (inputs + rows * outputs),
         laid=groups * slots * (inputs + outputs),
-        products=rows * kernel,
+        spectra=kernel,
         kernel=kernel,
-        laid_kernel=kernel,
     )
 
 
