@@ -159,10 +159,10 @@ WRONG = {
     "stride": ({}, {"strides": (1, 0, 1)}, "strides and dilation must be positive"),
     "dilation": ({}, {"dilation": (1, 1, -1)}, "strides and dilation must be positive"),
     "lengths": ({}, {"lengths": (4, 4)}, "a length for each of three axes"),
-    "transforms of groups": (
+    "transforms of many channels": (
         {},
-        {"lengths": (1, 8, 8)},
-        "transforms: one channel a group is needed",
+        {"lengths": (1, 2048, 2048)},
+        "transforms: too long a transform for so many channels",
     ),
     "no images": (
         {"x": (0, 1, 5, 5, 6), "y": (0, 1, 3, 3, 4)},

@@ -39,21 +39,28 @@ that it meets `ROWS` pairs of tiles."""
 
 ROWS = 4
 SIDE_BY_SIDE = 4
-"""Inputs in a slot, at least, as in `fft_dense.h`."""
+"""Pairs of tiles, and inputs in a slot, as in `fft_dense.h`."""
 
 LEAST_SUMS = 1e6
 LEAST_DENSE_SUMS = 3e7
 """Flops of sums that are over before transforms are set up."""
 
-WORTH = {"forward": 1.25, "input_grad": 1.25, "kernel_grad": 1.5}
+WORTH = {"forward": 1.5, "input_grad": 1.5, "kernel_grad": 1.8}
 """How many flops sums over several channels do in the time of one of a transform."""
 
 
 class Tiles(NamedTuple):
-    """Lengths of the transform, an axis each, and the flops of all of them."""
+    """How a part is cut.
+
+    Attributes:
+        lengths: of the transform, an axis each.
+        flops: of all of it, in those of transforms.
+        spectra: complex numbers of the kernel's spectrum.
+    """
 
     lengths: tuple[int, ...]
     flops: float
+    spectra: float
 
 
 def tiles(part: str, facts: ConvFacts, sums: float) -> Tiles | None:
@@ -101,7 +108,7 @@ def _cheapest(part: str, facts: ConvFacts) -> Tiles | None:
     if not fitting:
         return None
     best = min(fitting, key=flops)
-    return Tiles(best, flops(best))
+    return Tiles(best, flops(best), float(LANES * lanes.spectra * prod(best)))
 
 
 class _Lanes(NamedTuple):
@@ -132,7 +139,10 @@ def _lanes(part: str, facts: ConvFacts) -> _Lanes:
     if part == "input_grad":
         fan_in, fan_out = fan_out, fan_in
     together = 2 * fan_out <= LANES
-    slot = max(fan_out, min(fan_in, SIDE_BY_SIDE)) if together else fan_in
+    if together:
+        slot = max(fan_out, min(fan_in, SIDE_BY_SIDE))
+    else:
+        slot = max(fan_in, LANES // ROWS)
     slots = max(1, LANES // slot)
     rows = 1 if together else slots
     inputs = -(-fan_in // (slot if together else LANES))

@@ -2,17 +2,19 @@
 
 Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups have
     many channels; the bandwidth of memory where they have one. The input gradient
-    towards few channels adds up one product of all taps, as `gemm` does. Depthwise
-    convolutions with long windows go by transforms of short tiles, 5 N log2 N flops for
-    N points.
-Memory: a copy of the kernel, or its spectrum; a few hundred kilobytes for each thread,
-    and at most 16 MB of tiles.
+    towards few channels adds up one product of all taps, as `gemm` does. At stride 1,
+    depthwise convolutions with long windows and others from 3 x 3 on go by transforms
+    of short tiles where that is fewer flops: 5 N log2 N for N points of a channel, and
+    8 for a point of an input and an output.
+Memory: a copy of the kernel, or its spectrum, of 128 MB at most; a few megabytes for
+    each thread, and at most 16 MB of tiles.
 Accuracy: that of `direct`; the sums are formed in another order, in float32. By
-    transforms that of `fft`, 2e-7 to 4e-7 relative to the largest cells, which
-    `precision="highest"` does not allow: it keeps to sums.
+    transforms that of `fft`, 2e-7 to 4e-7 relative to the largest cells of a tile, all
+    of which has what is not finite. `precision="highest"` does not allow that: it keeps
+    to sums.
 Does not support: dtypes but float32, more than three spatial axes, platforms but CPU,
     and installations without the compiled library.
-Choose it: on CPU, for windows of up to some tens of taps, depthwise of any.
+Choose it: on CPU, nearly always.
 """
 
 from math import prod
@@ -79,8 +81,8 @@ def work(part: str, facts: ConvFacts) -> Work:
     size = jnp.dtype(facts.dtype).itemsize
     arrays = facts.batch * prod(facts.spatial) * facts.channels
     arrays += facts.batch * prod(facts.positions) * facts.out
-    points = prod(by_tiles.lengths) * facts.channels
-    return Work(by_tiles.flops, size * (arrays + 2 * points), 1, "transforms")
+    moved = size * (arrays + 2 * by_tiles.spectra)
+    return Work(by_tiles.flops, moved, 1, "transforms")
 
 
 def _call(

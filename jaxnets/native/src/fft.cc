@@ -13,7 +13,7 @@ namespace jaxnets {
 namespace {
 
 constexpr i64 kMostPoints = 1 << 22;
-constexpr double kMostSpectra = 1 << 28;
+constexpr double kMostSpectra = 1 << 26;
 
 class Fft {
  public:

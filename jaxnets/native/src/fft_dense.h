@@ -14,7 +14,7 @@ namespace jaxnets {
 // Beside each other, lest all of them lie on the same lines of the cache.
 constexpr i64 kApart = 48;
 
-constexpr i64 kSideBySide = 4;
+constexpr i64 kSideBySide = 4, kFewRows = 4;
 
 struct FftDense {
   FftLayout fft;
@@ -26,9 +26,9 @@ struct FftDense {
   FftDense(const Axis* axes, i64 batch, i64 fan_in, i64 fan_out,
            const i64 (&lengths)[3], const Kernels& kernels)
       : fft(axes, batch, lengths, kernels),
-        in(fan_in, kernels.lanes, slot(fan_in, fan_out, kernels.lanes, fan_in)),
+        in(fan_in, kernels.lanes, slot(fan_in, fan_out, kernels.lanes)),
         out(fan_out, kernels.lanes,
-            slot(fan_in, fan_out, kernels.lanes, kernels.lanes)),
+            2 * fan_out > kernels.lanes ? kernels.lanes : in.slot),
         rows(in.slots / out.slots),
         step(fft.floats() + kApart) {
     if (out.slots == 1) return;
@@ -67,10 +67,10 @@ struct FftDense {
   }
 
  private:
-  // Lanes of a slot that outputs share with inputs, of which a few at least are to lie
-  // side by side.
-  static i64 slot(i64 fan_in, i64 fan_out, i64 lanes, i64 otherwise) {
-    if (2 * fan_out > lanes) return otherwise;
+  // Lanes of a slot of inputs. Those that outputs share are as many as these are, or a
+  // few at least if there are so many inputs; others leave room for a few rows.
+  static i64 slot(i64 fan_in, i64 fan_out, i64 lanes) {
+    if (2 * fan_out > lanes) return std::max(fan_in, lanes / kFewRows);
     return std::max(fan_out, std::min({fan_in, kSideBySide, lanes / 2}));
   }
 };
