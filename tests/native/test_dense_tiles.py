@@ -1,9 +1,21 @@
 """Convolution of several channels by transforms of tiles, against sums in NumPy."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxnets import native
+from jaxnets.functional import conv
+from jaxnets.functional.conv_algorithms import (
+    PARTS,
+    ConvFacts,
+    ConvSpec,
+    _native_transforms,
+)
+from jaxnets.functional.conv_algorithms import native as by_kernels
 from tests.functional.conv_cases import make_problem
 from tests.helpers import assert_close
 from tests.native.native_cases import check, instruction_sets, parts, tap_sums
@@ -99,3 +111,97 @@ def test_what_is_not_finite_stays_in_its_image(fan_in, fan_out, bad, rng):
             bad_in = np.arange(fan_in) == fan_in // 2
             bad_out = np.arange(fan_out) == fan_out // 2
             np.testing.assert_array_equal(~finite, bad_in[:, None] | bad_out)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_planned_tiles_equal_the_sums(data):
+    """Whatever the shape, by the lengths that the plan takes."""
+    rank = data.draw(st.integers(1, 3))
+    largest = {1: 60, 2: 14, 3: 7}[rank]
+    window = data.draw(st.tuples(*[st.integers(1, 5)] * rank))
+    dilation = data.draw(st.tuples(*[st.integers(1, 2)] * rank))
+    reach = [(t - 1) * d for t, d in zip(window, dilation, strict=True)]
+    channels = st.sampled_from((1, 2, 3, 8, 9, 17))
+    problem = make_problem(
+        np.random.default_rng(data.draw(st.integers(0, 9))),
+        data.draw(st.integers(1, 5)),
+        data.draw(st.tuples(*[st.integers(1, largest)] * rank)),
+        window,
+        data.draw(channels),
+        1 + data.draw(channels),
+        groups=data.draw(st.integers(1, 2)),
+        padding=tuple((data.draw(st.integers(-1, n + 1)), n + 1) for n in reach),
+        dilation=dilation,
+    ).single()
+    facts = ConvFacts(
+        len(problem.x),
+        problem.spatial,
+        problem.window,
+        problem.x.shape[-1],
+        problem.kernel.shape[-1],
+        problem.spec,
+        "float32",
+    )
+    planned = [_native_transforms._cheapest(part, facts).lengths for part in PARTS]
+    check(problem, lengths=planned)
+
+
+def layer(batch, size, window, fan_in, out, groups=1, **options):
+    """A convolution of stride 1 that keeps its size."""
+    pads = ((window // 2, (window - 1) // 2),) * 2
+    spec = ConvSpec((1, 1), pads, (1, 1), groups, None)._replace(**options)
+    return ConvFacts(
+        batch, (size,) * 2, (window,) * 2, fan_in * groups, out, spec, "float32"
+    )
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_many_products_go_by_tiles_and_few_by_sums(part):
+    def by_tiles(*sizes, **options):
+        return by_kernels.work(part, layer(*sizes, **options)).kind == "transforms"
+
+    assert by_tiles(16, 56, 3, 64, 64)
+    assert by_tiles(16, 28, 7, 64, 64)
+    assert by_tiles(16, 56, 5, 32, 128, groups=4)
+    assert not by_tiles(16, 56, 1, 64, 64)
+    assert not by_tiles(1, 7, 3, 512, 512)
+    assert not by_tiles(16, 56, 3, 64, 64, strides=(2, 2))
+    assert not by_tiles(16, 56, 3, 64, 64, precision="highest")
+
+
+def test_work_counts_transforms_and_products():
+    """5 N log2 N for N points of a channel there or back, 8 for a product."""
+    facts = layer(16, 56, 5, 32, 32)
+    work = by_kernels.work("forward", facts)
+    tiles = _native_transforms.tiles("forward", facts, 2.0 * facts.products)
+    points = np.prod(tiles.lengths)
+    pairs = 8 * np.prod([-(-56 // (length - 4)) for length in tiles.lengths])
+    transforms = 64 * pairs + 32 * 32
+    counted = 5 * points * np.log2(points) * transforms + 8 * points * 1024 * pairs
+    assert counted <= work.flops < 2.5 * counted
+    assert work.flops < facts.products
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_dense_tiles_inside_transformations(axis, rng):
+    """A second derivative of a mapped convolution, by tiles and by shifted sums."""
+    x = rng.normal(size=(2, 4, 24, 24, 12)).astype(np.float32)
+    k = rng.normal(size=(9, 9, 12, 20)).astype(np.float32)
+    facts = layer(8, 24, 9, 12, 20)
+    assert by_kernels.work("forward", facts).kind == "transforms"
+
+    def loss(k, x, algorithm):
+        options = {"padding": 4, "precision": "default", "algorithm": algorithm}
+        return jnp.mean(jnp.tanh(conv(x, k, **options) / 30) ** 2)
+
+    def curvature(algorithm):
+        def along(k, x):
+            slope = lambda k: jax.grad(loss)(k, x, algorithm)  # noqa: E731
+            return jax.jvp(slope, (k,), (jnp.ones_like(k),))[1]
+
+        return jax.jit(jax.vmap(along, (axis, 0)))
+
+    kernels = k if axis is None else np.stack([k, 2 * k])
+    found, wanted = (curvature(name)(kernels, x) for name in ("native", "shift"))
+    assert_close(found, wanted, tol=2e-5 * float(np.abs(wanted).max()))
