@@ -117,7 +117,7 @@ def conv_plan(
         >>> plan = conv_plan(
         ...     (8, 64, 64, 16), kernel_shape, platform="cpu", precision="default"
         ... )
-        >>> plan.forward in ("fft", "overlap_add")
+        >>> plan.forward in ("native", "fft", "overlap_add")
         True
 
     Source:
