@@ -3,15 +3,14 @@
 // Tiles go in bundles, of as many as there are slots in a vector of inputs, twice: in
 // real and in imaginary parts. Where outputs fill half a vector at most, they and a few
 // inputs at a time lie in slots alike, and a bundle is one row of sums over channels.
-// Otherwise every pair of tiles is a row, and its outputs have vectors
-// of their own.
+// Otherwise every pair of tiles is a row, and its outputs have vectors of their own.
 #pragma once
 
 #include "fft_balance.h"
 
 namespace jaxnets {
 
-// Beside each other, lest all of them lie on the same lines of the cache.
+// Floats between arrays, lest all of them lie on the same lines of the cache.
 constexpr i64 kApart = 48;
 
 constexpr i64 kSideBySide = 4, kFewRows = 4;

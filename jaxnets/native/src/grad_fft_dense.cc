@@ -11,9 +11,8 @@
 namespace jaxnets {
 namespace {
 
-constexpr i64 kRoom = 1 << 20;
-constexpr i64 kRanges = 64;  // of points, at most
-constexpr i64 kInputs = 8;   // whose kernels are written together
+constexpr i64 kRoom = 1 << 20;  // floats of the tiles that are transformed together
+constexpr i64 kRanges = 64;     // of points, at most
 
 class FftSumGrad {
  public:
