@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import native
+from jaxnets.functional.conv_algorithms import ConvFacts
 from jaxnets.native.build import INSTRUCTIONS
 from tests.helpers import assert_close
 
@@ -80,6 +81,20 @@ def tap_sums(problem):
         dx[here] += join(b @ w.transpose(0, 2, 1), x[here])
         dk[tap] = join(a.transpose(0, 2, 1) @ b, dk[tap])
     return y, dx, dk
+
+
+def facts_of(problem):
+    """What the plan of a problem is made from."""
+    x, kernel = problem.x, problem.kernel
+    return ConvFacts(
+        len(x),
+        problem.spatial,
+        problem.window,
+        x.shape[-1],
+        kernel.shape[-1],
+        problem.spec,
+        "float32",
+    )
 
 
 def check(problem, wanted=None, lengths=((), (), ())):

@@ -18,7 +18,13 @@ from jaxnets.functional.conv_algorithms import (
 from jaxnets.functional.conv_algorithms import native as by_kernels
 from tests.functional.conv_cases import make_problem
 from tests.helpers import assert_close
-from tests.native.native_cases import check, instruction_sets, parts, tap_sums
+from tests.native.native_cases import (
+    check,
+    facts_of,
+    instruction_sets,
+    parts,
+    tap_sums,
+)
 
 pytestmark = pytest.mark.skipif(
     native.missing() is not None, reason=f"native {native.missing()}"
@@ -134,15 +140,7 @@ def test_planned_tiles_equal_the_sums(data):
         padding=tuple((data.draw(st.integers(-1, n + 1)), n + 1) for n in reach),
         dilation=dilation,
     ).single()
-    facts = ConvFacts(
-        len(problem.x),
-        problem.spatial,
-        problem.window,
-        problem.x.shape[-1],
-        problem.kernel.shape[-1],
-        problem.spec,
-        "float32",
-    )
+    facts = facts_of(problem)
     planned = [_native_transforms._cheapest(part, facts).lengths for part in PARTS]
     check(problem, lengths=planned)
 

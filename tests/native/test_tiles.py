@@ -18,7 +18,13 @@ from jaxnets.functional.conv_algorithms import (
 from jaxnets.functional.conv_algorithms import native as by_kernels
 from tests.functional.conv_cases import make_problem
 from tests.helpers import assert_close
-from tests.native.native_cases import check, instruction_sets, parts, tap_sums
+from tests.native.native_cases import (
+    check,
+    facts_of,
+    instruction_sets,
+    parts,
+    tap_sums,
+)
 
 pytestmark = pytest.mark.skipif(
     native.missing() is not None, reason=f"native {native.missing()}"
@@ -216,16 +222,3 @@ def test_tiles_inside_transformations(axis, rng):
     kernels = k if axis is None else np.stack([k, 2 * k, -k])
     found, wanted = (curvature(name)(kernels, x) for name in ("native", "shift"))
     assert_close(found, wanted, tol=2e-5 * float(np.abs(wanted).max()))
-
-
-def facts_of(problem):
-    x, kernel = problem.x, problem.kernel
-    return ConvFacts(
-        len(x),
-        problem.spatial,
-        problem.window,
-        x.shape[-1],
-        kernel.shape[-1],
-        problem.spec,
-        "float32",
-    )

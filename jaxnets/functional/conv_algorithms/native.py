@@ -3,8 +3,8 @@
 Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups have
     many channels; the bandwidth of memory where they have one. The input gradient
     towards few channels adds up one product of all taps, as `gemm` does. At stride 1,
-    depthwise convolutions with long windows and others from 3 x 3 on go by transforms
-    of short tiles where that is fewer flops: 5 N log2 N for N points of a channel, and
+    depthwise convolutions with long windows, and others from 3 x 3 on, go by transforms
+    of short tiles where that takes less: 5 N log2 N for N points of a channel, and
     8 for a point of an input and an output.
 Memory: a copy of the kernel, or its spectrum, of 128 MB at most; a few megabytes for
     each thread, and at most 16 MB of tiles.

@@ -27,7 +27,8 @@ class FftSum {
         team_(team),
         d_(problem.axes, problem.batch, problem.fan_in, problem.fan_out, lengths,
            kernels),
-        panel_(problem.fan_in * d_.out.vectors * d_.fft.floats()) {}
+        panel_(problem.fan_in * d_.out.vectors * d_.fft.floats()),
+        taps_(tap_numbers(problem.axes, problem.window)) {}
 
   void run() {
     spectra_.resize(p_.groups * panel_);
@@ -85,12 +86,11 @@ class FftSum {
   void lay_kernels(i64 group, i64 vector, i64 first, i64 count, float* z) const {
     const FftLayout& fft = d_.fft;
     const Axis* axes = p_.axes;
-    const auto numbers = tap_numbers(axes, p_.window);
     std::size_t tap = 0;
     for (i64 d = 0; d < axes[0].taps; ++d)
       for (i64 h = 0; h < axes[1].taps; ++h)
         for (i64 w = 0; w < axes[2].taps; ++w, ++tap) {
-          const float* from = p_.weights.at(numbers[tap], group) +
+          const float* from = p_.weights.at(taps_[tap], group) +
                               first * p_.weights.of_in +
                               vector * d_.out.chunk * p_.weights.of_out;
           const i64 point = (d * fft.lengths[1] + h) * fft.lengths[2] + w;
@@ -173,7 +173,8 @@ class FftSum {
   const Problem& p_;
   Team& team_;
   FftDense d_;
-  i64 panel_;
+  i64 panel_;              // floats of the spectra of a group's kernels
+  std::vector<i64> taps_;  // their numbers in the kernel, in the order of the window
   Floats spectra_;
 };
 
