@@ -25,6 +25,9 @@ class ConvSpec(NamedTuple):
     The arrays that go with it: x `(batch, *spatial, in)`, kernel
     `(*window, in // groups, out)` and y `(batch, *positions, out)`, with
     y[p] = Σ_t x[strides · p + dilation · t − lo] kernel[t] and zeros outside x.
+
+    `relaxed` permits rounding errors relative to the largest values of the arrays.
+    Without it the error of every element is bounded relative to its own terms.
     """
 
     strides: tuple[int, ...]
@@ -32,6 +35,7 @@ class ConvSpec(NamedTuple):
     dilation: tuple[int, ...]
     groups: int
     precision: Any
+    relaxed: bool = False
 
     def positions(
         self, spatial: tuple[int, ...], window: tuple[int, ...]
