@@ -39,6 +39,7 @@ def call(part, a, b, shape, spec, instructions="", lengths=()):
         dilation=np.array(ones + spec.dilation, np.int64),
         groups=np.int64(spec.groups),
         lengths=np.array(ones + lengths if lengths else (), np.int64),
+        elementwise=np.int64(not spec.relaxed),
         instructions=instructions,
     )
     return y.reshape(shape)

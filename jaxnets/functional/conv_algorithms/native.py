@@ -103,6 +103,7 @@ def _call(
         dilation=np.array(one + spec.dilation, np.int64),
         groups=np.int64(spec.groups),
         lengths=np.array(lengths, np.int64),
+        elementwise=np.int64(not spec.relaxed),
         instructions="",
     )
 

@@ -6,19 +6,26 @@
 
 namespace jaxnets {
 
-// Points of transforms, an axis each; zeros for a convolution by sums.
-using Lengths = i64[3];
+// How transforms are done: points of them, an axis each, zeros for a convolution by
+// sums; and whether every result must be accurate relative to its own terms, so that
+// those that transforms do not keep are summed.
+struct Transforms {
+  i64 lengths[3] = {};
+  bool elementwise = true;
+
+  bool any() const { return lengths[0] != 0; }
+};
 
 // The widest instructions that this processor has.
 const Kernels& best_kernels();
 
 void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
-             const Lengths& lengths, const Kernels& kernels, Team& team);
+             const Transforms& transforms, const Kernels& kernels, Team& team);
 
 void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
-                const Lengths& lengths, const Kernels& kernels, Team& team);
+                const Transforms& transforms, const Kernels& kernels, Team& team);
 
 void kernel_grad(const Sizes& sizes, const float* x, const float* g, float* dk,
-                 const Lengths& lengths, const Kernels& kernels, Team& team);
+                 const Transforms& transforms, const Kernels& kernels, Team& team);
 
 }  // namespace jaxnets

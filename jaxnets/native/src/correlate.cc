@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "conv.h"
+#include "exact.h"
 #include "fft.h"
 #include "fold.h"
 #include "mirror.h"
@@ -26,7 +27,9 @@ bool large(i64 batch, const i64* size, i64 channels) {
   return cells * channels * static_cast<i64>(sizeof(float)) >= kStreamBytes;
 }
 
-void solve(Problem p, const Kernels& kernels, Team& team) {
+}  // namespace
+
+void solve_sums(Problem p, const Kernels& kernels, Team& team) {
   i64 flat[3] = {1, 1, 0};
   if (is_flat(p)) {
     flat[2] = p.batch * p.axes[0].size * p.axes[1].size * p.axes[2].size;
@@ -46,12 +49,9 @@ void solve(Problem p, const Kernels& kernels, Team& team) {
   }
 }
 
-}  // namespace
+namespace {
 
-void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
-             const Lengths& lengths, const Kernels& kernels, Team& team) {
-  const bool sums = lengths[0] == 0;
-  const Sizes s = sums ? simplest(sizes) : sizes;
+Problem forward_problem(const Sizes& s, const float* x, const float* kernel, float* y) {
   Problem p{};
   for (int a = 0; a < 3; ++a) p.axes[a] = forward_axis(s, a);
   p.x = {x, s.spatial, s.channels()};
@@ -60,17 +60,54 @@ void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
   p.weights = {kernel, s.fan_in * s.out(), s.out(), 1, s.fan_out};
   p.y = y, p.size = s.positions;
   p.stream = large(s.batch, s.positions, s.out());
-  if (!sums) return solve_fft(p, lengths, kernels, team);
+  return p;
+}
+
+// Without its axes, which every phase of the strides has of its own.
+Problem input_grad_problem(const Sizes& s, const float* g, const float* kernel,
+                           float* dx) {
+  Problem p{};
+  p.x = {g, s.positions, s.out()};
+  p.batch = s.batch, p.groups = s.groups, p.fan_in = s.fan_out, p.fan_out = s.fan_in;
+  p.window = s.window;
+  p.weights = {kernel, s.fan_in * s.out(), 1, s.out(), s.fan_out};
+  p.y = dx, p.size = s.spatial;
+  p.stream = large(s.batch, s.spatial, s.channels());
+  return p;
+}
+
+// Whether transforms have done it.
+bool by_transforms(const Problem& p, const Sizes& s, const Transforms& transforms,
+                   const Kernels& kernels, Team& team) {
+  if (!transforms.any()) return false;
+  if (transforms.elementwise) {
+    const Numbers x{p.x.data, p.batch * p.x.floats()};
+    const Numbers kernel{p.weights.data, s.taps() * s.fan_in * s.out()};
+    if (sums_are_exact(kernel, x, p.taps() * p.fan_in)) return false;
+  }
+  return solve_fft(p, transforms, kernels, team);
+}
+
+}  // namespace
+
+void forward(const Sizes& sizes, const float* x, const float* kernel, float* y,
+             const Transforms& transforms, const Kernels& kernels, Team& team) {
+  const Problem whole = forward_problem(sizes, x, kernel, y);
+  if (by_transforms(whole, sizes, transforms, kernels, team)) return;
+  const Sizes s = simplest(sizes);
   if (suits_mirror(s, kernels)) return mirror_forward(s, x, kernel, y, kernels, team);
-  solve(p, kernels, team);
+  solve_sums(forward_problem(s, x, kernel, y), kernels, team);
 }
 
 void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* dx,
-                const Lengths& lengths, const Kernels& kernels, Team& team) {
-  const bool sums = lengths[0] == 0;
-  const Sizes s = sums ? simplest(sizes) : sizes;
-  if (sums && suits_fold(s, kernels))
-    return fold_input_grad(s, g, kernel, dx, kernels, team);
+                const Transforms& transforms, const Kernels& kernels, Team& team) {
+  if (transforms.any()) {
+    Problem whole = input_grad_problem(sizes, g, kernel, dx);
+    for (int a = 0; a < 3; ++a) whole.axes[a] = backward_axis(sizes, a, 0);
+    if (by_transforms(whole, sizes, transforms, kernels, team)) return;
+  }
+  const Sizes s = simplest(sizes);
+  if (suits_fold(s, kernels)) return fold_input_grad(s, g, kernel, dx, kernels, team);
   bool met = true;
   for (int a = 0; a < 3; ++a)
     for (i64 phase = 0; phase < s.strides[a]; ++phase)
@@ -82,7 +119,7 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
   std::vector<Problem> depthwise;
   const i64 phases = s.strides[0] * s.strides[1] * s.strides[2];
   for (i64 phase = 0; phase < phases; ++phase) {
-    Problem p{};
+    Problem p = input_grad_problem(s, g, kernel, dx);
     i64 rest = phase;
     bool some = true;
     for (int a = 2; a >= 0; --a) {
@@ -94,17 +131,10 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
       some = p.axes[a].taps > 0;
     }
     if (!some) continue;
-    p.x = {g, s.positions, s.out()};
-    p.batch = s.batch, p.groups = s.groups, p.fan_in = s.fan_out, p.fan_out = s.fan_in;
-    p.window = s.window;
-    p.weights = {kernel, s.fan_in * s.out(), 1, s.out(), s.fan_out};
-    p.y = dx, p.size = s.spatial;
-    p.stream = large(s.batch, s.spatial, s.channels());
-    if (!sums) return solve_fft(p, lengths, kernels, team);
     if (suits_depthwise(p, kernels)) {
       depthwise.push_back(p);
     } else {
-      solve(p, kernels, team);
+      solve_sums(p, kernels, team);
     }
   }
   if (!depthwise.empty()) solve_depthwise(depthwise, kernels, team);

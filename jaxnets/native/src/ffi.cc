@@ -46,7 +46,7 @@ const Kernels* kernels_named(std::string_view name) {
 // The sizes of the three arrays and the options, or why they do not belong together.
 ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
                 Numbers lo, Numbers dilation, std::int64_t groups, Numbers lengths,
-                Sizes& s, Lengths& transform) {
+                std::int64_t elementwise, Sizes& s, Transforms& transforms) {
   if (x.size() != 5 || kernel.size() != 5 || y.size() != 5)
     return wrong("arrays must have five axes");
   if (strides.size() != 3 || lo.size() != 3 || dilation.size() != 3)
@@ -69,8 +69,9 @@ ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
     return wrong("arrays must not be empty");
   if (lengths.size() != 0 && lengths.size() != 3)
     return wrong("transforms must have a length for each of three axes");
-  for (int a = 0; a < 3; ++a) transform[a] = lengths.size() == 3 ? lengths[a] : 0;
-  const char* refused = lengths.size() == 3 ? fft_refuses(s, transform) : nullptr;
+  transforms.elementwise = elementwise != 0;
+  for (std::size_t a = 0; a < lengths.size(); ++a) transforms.lengths[a] = lengths[a];
+  const char* refused = lengths.size() == 3 ? fft_refuses(s, transforms.lengths) : nullptr;
   if (refused != nullptr) return wrong(std::string("transforms: ") + refused);
   return ffi::Error::Success();
 }
@@ -96,45 +97,45 @@ ffi::Error with_team(ffi::ThreadPool& pool, std::string_view instructions,
 
 ffi::Error Forward(ffi::ThreadPool pool, Array x, Array kernel, Result y,
                    Numbers strides, Numbers lo, Numbers dilation, std::int64_t groups,
-                   Numbers lengths, std::string_view isa) {
+                   Numbers lengths, std::int64_t elementwise, std::string_view isa) {
   Sizes s;
-  Lengths transform;
+  Transforms transforms;
   auto error = read(x.dimensions(), kernel.dimensions(), y->dimensions(), strides, lo,
-                    dilation, groups, lengths, s, transform);
+                    dilation, groups, lengths, elementwise, s, transforms);
   if (error.failure()) return error;
   want_large_pages(y->typed_data(), y->size_bytes());
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
-    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), transform, kernels,
+    forward(s, x.typed_data(), kernel.typed_data(), y->typed_data(), transforms, kernels,
             team);
   });
 }
 
 ffi::Error InputGrad(ffi::ThreadPool pool, Array g, Array kernel, Result dx,
                      Numbers strides, Numbers lo, Numbers dilation, std::int64_t groups,
-                     Numbers lengths, std::string_view isa) {
+                     Numbers lengths, std::int64_t elementwise, std::string_view isa) {
   Sizes s;
-  Lengths transform;
+  Transforms transforms;
   auto error = read(dx->dimensions(), kernel.dimensions(), g.dimensions(), strides, lo,
-                    dilation, groups, lengths, s, transform);
+                    dilation, groups, lengths, elementwise, s, transforms);
   if (error.failure()) return error;
   want_large_pages(dx->typed_data(), dx->size_bytes());
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
-    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(), transform,
+    input_grad(s, g.typed_data(), kernel.typed_data(), dx->typed_data(), transforms,
                kernels, team);
   });
 }
 
 ffi::Error KernelGrad(ffi::ThreadPool pool, Array x, Array g, Result dk,
                       Numbers strides, Numbers lo, Numbers dilation,
-                      std::int64_t groups, Numbers lengths, std::string_view isa) {
+                      std::int64_t groups, Numbers lengths, std::int64_t elementwise, std::string_view isa) {
   Sizes s;
-  Lengths transform;
+  Transforms transforms;
   auto error = read(x.dimensions(), dk->dimensions(), g.dimensions(), strides, lo,
-                    dilation, groups, lengths, s, transform);
+                    dilation, groups, lengths, elementwise, s, transforms);
   if (error.failure()) return error;
   want_large_pages(dk->typed_data(), dk->size_bytes());
   return with_team(pool, isa, [&](const Kernels& kernels, Team& team) {
-    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), transform, kernels,
+    kernel_grad(s, x.typed_data(), g.typed_data(), dk->typed_data(), transforms, kernels,
                 team);
   });
 }
@@ -150,6 +151,7 @@ auto Signature() {
       .Attr<Numbers>("dilation")
       .Attr<std::int64_t>("groups")
       .Attr<Numbers>("lengths")
+      .Attr<std::int64_t>("elementwise")
       .Attr<std::string_view>("instructions");
 }
 

@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#include "fft_balance.h"
+#include "fft_check.h"
 
 namespace jaxnets {
 namespace {
@@ -17,19 +17,22 @@ constexpr double kMostSpectra = 1 << 26;
 
 class Fft {
  public:
-  Fft(const Problem& problem, const i64 (&lengths)[3], const Kernels& kernels,
+  Fft(const Problem& problem, const Transforms& transforms, const Kernels& kernels,
       Team& team)
       : p_(problem),
         team_(team),
-        fft_(problem.axes, problem.batch, lengths, kernels),
-        lanes_(problem.out(), kernels.lanes) {}
+        fft_(problem.axes, problem.batch, transforms.lengths, kernels),
+        lanes_(problem.out(), kernels.lanes),
+        check_(problem, fft_, transforms.elementwise, team) {}
 
-  void run() {
+  bool run() {
+    if (!check_.possible()) return false;
     spectra_.resize(lanes_.vectors * fft_.floats());
     team_.run(lanes_.vectors, [&](i64 vector) { spectrum(vector); });
     const i64 groups = ceil_div(fft_.tiles.number(), lanes_.together());
     team_.run(lanes_.vectors * groups,
               [&](i64 task) { tiles(task / groups, task % groups); });
+    return check_.finish(fft_.kernels, team_);
   }
 
  private:
@@ -59,26 +62,39 @@ class Fft {
   // Tiles that go together. What is not finite would spread from the real parts to the
   // imaginary ones, so these then go apart.
   void tiles(i64 vector, i64 group) {
+    const i64 first = group * lanes_.together(), half = lanes_.slots;
+    if (check_.hopeless() || filter(vector, first, first + half, false)) return;
+    filter(vector, first, fft_.tiles.number(), true);
+    filter(vector, first + half, fft_.tiles.number(), true);
+  }
+
+  // Tiles from number `real` and from number `imaginary` on. False, and nothing done,
+  // if they are not finite, unless they go `anyway`.
+  bool filter(i64 vector, i64 real, i64 imaginary, bool anyway) {
     thread_local Floats room;
     float* z = room.resize(fft_.floats());
-    const i64 first = group * lanes_.together(), half = lanes_.slots;
-    Balance apart;
-    lay_tiles(vector, first, 0, half, z);
-    lay_tiles(vector, first + half, half, half, z);
-    if (balance(fft_, z, 1, 0, 1, apart)) {
-      fft_.kernels.fft_filter(z, spectrum_of(vector), fft_.plan.steps.data(),
-                              fft_.plan.count());
-      take_tiles(vector, first, 0, z, kOnes);
-      take_tiles(vector, first + half, half, z, apart.undo);
-      return;
+    const i64 half = lanes_.slots;
+    lay_tiles(vector, real, 0, half, z);
+    lay_tiles(vector, imaginary, half, half, z);
+    alignas(64) float least[kMostLanes] = {};
+    if (check_.elementwise())
+      for (i64 lane = 0; lane < lanes_.lanes; ++lane) {
+        const i64 channel = lanes_.slots > 1 ? lane % lanes_.slot : lane;
+        if (channel < lanes_.width(vector))
+          least[lane] = check_.least(vector * lanes_.chunk + channel);
+      }
+    Checked found;
+    if (!check_.tiles(z, 1, 0, 1, 1, least, found) && !anyway) return false;
+    for (i64 i = 0; i < half; ++i) {
+      const i64 from = i * lanes_.slot, to = from + lanes_.width(vector);
+      check_.mark(found, false, from, to, real + i);
+      check_.mark(found, true, from, to, imaginary + i);
     }
-    for (const i64 from : {first, first + half}) {
-      lay_tiles(vector, from, 0, half, z);
-      lay_tiles(vector, fft_.tiles.number(), half, half, z);
-      fft_.kernels.fft_filter(z, spectrum_of(vector), fft_.plan.steps.data(),
-                              fft_.plan.count());
-      take_tiles(vector, from, 0, z, kOnes);
-    }
+    fft_.kernels.fft_filter(z, spectrum_of(vector), fft_.plan.steps.data(),
+                            fft_.plan.count());
+    take_tiles(vector, real, 0, z, found.scale);
+    take_tiles(vector, imaginary, half, z, found.scale + kMostLanes);
+    return true;
   }
 
   void lay_tiles(i64 vector, i64 first, i64 place, i64 count, float* z) const {
@@ -97,6 +113,7 @@ class Fft {
   Team& team_;
   FftLayout fft_;
   FftLanes lanes_;
+  FftCheck check_;
   Floats spectra_;
 };
 
@@ -118,11 +135,11 @@ const char* fft_refuses(const Sizes& s, const i64 (&lengths)[3]) {
   return nullptr;
 }
 
-void solve_fft(const Problem& problem, const i64 (&lengths)[3], const Kernels& kernels,
-               Team& team) {
+bool solve_fft(const Problem& problem, const Transforms& transforms,
+               const Kernels& kernels, Team& team) {
   if (problem.fan_in > 1 || problem.fan_out > 1)
-    return solve_fft_dense(problem, lengths, kernels, team);
-  Fft(problem, lengths, kernels, team).run();
+    return solve_fft_dense(problem, transforms, kernels, team);
+  return Fft(problem, transforms, kernels, team).run();
 }
 
 }  // namespace jaxnets

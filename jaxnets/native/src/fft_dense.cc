@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "fft.h"
+#include "fft_check.h"
 
 namespace jaxnets {
 namespace {
@@ -21,16 +22,18 @@ enum class Half { kBoth, kFirst, kSecond };
 
 class FftSum {
  public:
-  FftSum(const Problem& problem, const i64 (&lengths)[3], const Kernels& kernels,
+  FftSum(const Problem& problem, const Transforms& transforms, const Kernels& kernels,
          Team& team)
       : p_(problem),
         team_(team),
-        d_(problem.axes, problem.batch, problem.fan_in, problem.fan_out, lengths,
-           kernels),
+        d_(problem.axes, problem.batch, problem.fan_in, problem.fan_out,
+           transforms.lengths, kernels),
+        check_(problem, d_.fft, transforms.elementwise, team),
         panel_(problem.fan_in * d_.out.vectors * d_.fft.floats()),
         taps_(tap_numbers(problem.axes, problem.window)) {}
 
-  void run() {
+  bool run() {
+    if (!check_.possible()) return false;
     spectra_.resize(p_.groups * panel_);
     const i64 inputs = ceil_div(p_.fan_in, d_.some_inputs());
     const i64 columns = ceil_div(d_.out.vectors, kVectors);
@@ -47,11 +50,12 @@ class FftSum {
     team_.run(p_.groups * parts, [&](i64 task) {
       const i64 group = task / parts, first = task % parts * some;
       const i64 count = std::min(some, bundles - first);
-      if (convolve(group, first, count, Half::kBoth)) return;
+      if (check_.hopeless() || convolve(group, first, count, Half::kBoth)) return;
       // What is not finite would spread from the real parts to the imaginary ones.
       convolve(group, first, count, Half::kFirst);
       convolve(group, first, count, Half::kSecond);
     });
+    return check_.finish(d_.fft.kernels, team_);
   }
 
  private:
@@ -110,18 +114,27 @@ class FftSum {
 
   // The outputs of some bundles, of one group; false, and nothing done, if two halves
   // must go apart.
-  bool convolve(i64 group, i64 first, i64 count, Half half) const {
+  bool convolve(i64 group, i64 first, i64 count, Half half) {
     thread_local Floats room;
     const i64 inputs = count * d_.in.vectors, rows = count * d_.rows;
     float* x = room.resize((inputs + rows * kVectors) * d_.step);
     float* y = x + inputs * d_.step;
-    std::vector<Balance> apart(count);
+    std::vector<Checked> found(count);
+    alignas(64) float least[kMostLanes] = {};
+    if (check_.elementwise())
+      std::fill_n(least, kMostLanes,
+                  check_.most_needed(group * p_.fan_out, p_.fan_out));
     for (i64 bundle = 0; bundle < count; ++bundle) {
       float* z = x + bundle * d_.in.vectors * d_.step;
       lay_inputs(group, first + bundle, half, z);
-      if (half == Half::kBoth &&
-          !balance(d_.fft, z, d_.in.vectors, d_.step, d_.in.slot, apart[bundle]))
-        return false;
+      const bool finite = check_.tiles(z, d_.in.vectors, d_.step, d_.in.slot,
+                                       p_.fan_in, least, found[bundle]);
+      if (half == Half::kBoth && !finite) return false;
+      for (i64 i = 0; i < d_.in.together(); ++i) {
+        const i64 lane = i % d_.in.slots * d_.in.slot;
+        check_.mark(found[bundle], i >= d_.in.slots, lane, lane + 1,
+                    tile(first + bundle, i, half));
+      }
     }
     for (i64 i = 0; i < inputs; ++i) d_.fft.there(x + i * d_.step);
     const std::vector<i64> at = d_.starts(count);
@@ -133,7 +146,7 @@ class FftSum {
       for (i64 i = 0; i < rows * wide; ++i) d_.fft.back(y + i * d_.step);
       for (i64 bundle = 0; bundle < count; ++bundle)
         take_outputs(group, first + bundle, half, {column, column + wide},
-                     y + bundle * d_.rows * wide * d_.step, apart[bundle]);
+                     y + bundle * d_.rows * wide * d_.step, found[bundle]);
     }
     return true;
   }
@@ -156,12 +169,12 @@ class FftSum {
   }
 
   void take_outputs(i64 group, i64 bundle, Half half, Range vectors, const float* y,
-                    const Balance& apart) const {
+                    const Checked& found) const {
     for (i64 i = 0; i < d_.in.together(); ++i) {
       alignas(64) float scale[kMostLanes];
-      const bool imaginary = i >= d_.in.slots;
-      const float undo = imaginary ? apart.undo[i % d_.in.slots * d_.in.slot] : 1.0f;
-      std::fill_n(scale, kMostLanes, undo);
+      const i64 part = i < d_.in.slots ? 0 : kMostLanes;
+      std::fill_n(scale, kMostLanes,
+                  found.scale[part + i % d_.in.slots * d_.in.slot]);
       for (i64 vector = vectors.from; vector < vectors.to; ++vector) {
         const i64 at = d_.row_of(i) * vectors.count() + vector - vectors.from;
         d_.fft.take(d_.out, tile(bundle, i, half), y + at * d_.step, d_.place_of(i),
@@ -173,6 +186,7 @@ class FftSum {
   const Problem& p_;
   Team& team_;
   FftDense d_;
+  FftCheck check_;
   i64 panel_;              // floats of the spectra of a group's kernels
   std::vector<i64> taps_;  // their numbers in the kernel, in the order of the window
   Floats spectra_;
@@ -180,9 +194,9 @@ class FftSum {
 
 }  // namespace
 
-void solve_fft_dense(const Problem& problem, const i64 (&lengths)[3],
+bool solve_fft_dense(const Problem& problem, const Transforms& transforms,
                      const Kernels& kernels, Team& team) {
-  FftSum(problem, lengths, kernels, team).run();
+  return FftSum(problem, transforms, kernels, team).run();
 }
 
 }  // namespace jaxnets

@@ -44,6 +44,8 @@ class Tiles {
   }
 
   i64 number() const { return number_; }
+  // Results of a tile along an axis, at most.
+  i64 step(int a) const { return step_[a]; }
 
   Tile operator[](i64 i) const {
     Tile tile;

@@ -131,7 +131,9 @@ inline void add_up(const float* sums, i64 parts, i64 count, float* result, Team&
   });
 }
 
-// The same three ways to fill vectors as in problem.h.
+// By sums, whichever of the ways below suits: the same three ways to fill vectors as in
+// problem.h.
+void grad_sums(const GradProblem& problem, const Kernels& kernels, Team& team);
 void grad_dense(const GradProblem& problem, const Kernels& kernels, Team& team);
 void grad_lanes(const GradProblem& problem, const Kernels& kernels, Team& team);
 void grad_depthwise(const GradProblem& problem, const Kernels& kernels, Team& team);

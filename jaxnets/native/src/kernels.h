@@ -58,6 +58,14 @@ struct FftSums {
   const std::int32_t* spread;
 };
 
+// The points of a tile in blocks, and which of them lie in windows. Along an axis,
+// block Q holds points Q * block, ..., and every window that begins in it contains the
+// `window` blocks from Q + first on, where there are so many. Results begin in the
+// first `results` blocks.
+struct WindowBlocks {
+  i64 length[3], block[3], blocks[3], first[3], window[3], results[3];
+};
+
 // Rows of products, from row `from` on, and the sums that they belong to.
 struct AddedRow {
   i64 from;
@@ -119,6 +127,16 @@ struct Kernels {
   // number that is not finite. `fft_scale` multiplies imaginary parts by factor[lane].
   bool (*fft_peaks)(const float* z, i64 points, float* re, float* im);
   void (*fft_scale)(float* z, i64 points, const float* factor);
+
+  // Real parts and then imaginary parts, a lane each: `fft_sizes` raises peaks to the
+  // largest size and adds squares to energies, which are not finite if a number is not.
+  // `fft_blocks` adds min(size * scale, 1) of every point to the sum of its block.
+  // `fft_windows` sums the blocks that windows contain, in place; false if a sum that
+  // belongs to results is less than least[lane].
+  void (*fft_sizes)(const float* z, i64 points, float* peaks, float* energies);
+  void (*fft_blocks)(const float* z, const WindowBlocks& grid, const float* scale,
+                     float* sums);
+  bool (*fft_windows)(float* sums, const WindowBlocks& grid, const float* least);
 
   // Sums of products of spectra over channels, see FftSums.
   void (*fft_mix)(const FftSums& sums, i64 from, i64 to);

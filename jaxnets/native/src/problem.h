@@ -45,6 +45,9 @@ struct Problem {
   }
 };
 
+// All results by sums, whichever of the ways below suits.
+void solve_sums(Problem problem, const Kernels& kernels, Team& team);
+
 // The results of several channels are sums over those of their group: vectors hold the
 // outputs of one group, and every input is broadcast.
 void solve_dense(const Problem& problem, const Kernels& kernels, Team& team);
