@@ -5,6 +5,7 @@
 // and transformed back block by block, while the blocks are in the cache.
 #include "fft.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "fft_check.h"
@@ -23,12 +24,14 @@ class Fft {
         team_(team),
         fft_(problem.axes, problem.batch, transforms.lengths, kernels),
         lanes_(problem.out(), kernels.lanes),
-        check_(problem, fft_, transforms.elementwise, team) {}
+        check_(fft_),
+        elementwise_(transforms.elementwise) {}
 
   bool run() {
-    if (!check_.possible()) return false;
     spectra_.resize(lanes_.vectors * fft_.floats());
     team_.run(lanes_.vectors, [&](i64 vector) { spectrum(vector); });
+    if (elementwise_) check_.keep_elementwise(p_, spectral_peaks(), team_);
+    if (!check_.possible()) return false;
     const i64 groups = ceil_div(fft_.tiles.number(), lanes_.together());
     team_.run(lanes_.vectors * groups,
               [&](i64 task) { tiles(task / groups, task % groups); });
@@ -76,15 +79,8 @@ class Fft {
     const i64 half = lanes_.slots;
     lay_tiles(vector, real, 0, half, z);
     lay_tiles(vector, imaginary, half, half, z);
-    alignas(64) float least[kMostLanes] = {};
-    if (check_.elementwise())
-      for (i64 lane = 0; lane < lanes_.lanes; ++lane) {
-        const i64 channel = lanes_.slots > 1 ? lane % lanes_.slot : lane;
-        if (channel < lanes_.width(vector))
-          least[lane] = check_.least(vector * lanes_.chunk + channel);
-      }
     Checked found;
-    if (!check_.tiles(z, 1, 0, 1, 1, least, found) && !anyway) return false;
+    if (!check_.tiles(z, 1, 0, 1, 1, least(vector), found) && !anyway) return false;
     for (i64 i = 0; i < half; ++i) {
       const i64 from = i * lanes_.slot, to = from + lanes_.width(vector);
       check_.mark(found, false, from, to, real + i);
@@ -95,6 +91,36 @@ class Fft {
     take_tiles(vector, real, 0, z, found.scale);
     take_tiles(vector, imaginary, half, z, found.scale + kMostLanes);
     return true;
+  }
+
+  // The channel of a lane, counted from the first one of its vector.
+  i64 channel_of(i64 lane) const {
+    return lanes_.slots > 1 ? lane % lanes_.slot : lane;
+  }
+
+  Least least(i64 vector) const {
+    Least found;
+    if (!elementwise_) return found;
+    for (int crest = 0; crest < kCrests; ++crest)
+      for (i64 lane = 0; lane < lanes_.lanes; ++lane)
+        if (const i64 channel = channel_of(lane); channel < lanes_.width(vector))
+          found.of[crest][lane] =
+              check_.cover().least(vector * lanes_.chunk + channel, crest);
+    return found;
+  }
+
+  // At least the largest size in the spectrum of every channel.
+  std::vector<float> spectral_peaks() {
+    std::vector<float> found(p_.out());
+    for (i64 vector = 0; vector < lanes_.vectors; ++vector) {
+      alignas(64) float peaks[2 * kMostLanes] = {}, energies[2 * kMostLanes] = {};
+      fft_.kernels.fft_sizes(spectrum_of(vector), fft_.plan.points, peaks, energies);
+      for (i64 lane = 0; lane < lanes_.width(vector); ++lane)
+        found[vector * lanes_.chunk + lane] =
+            std::hypot(peaks[lane], peaks[lanes_.lanes + lane]) *
+            static_cast<float>(fft_.plan.points);
+    }
+    return found;
   }
 
   void lay_tiles(i64 vector, i64 first, i64 place, i64 count, float* z) const {
@@ -114,6 +140,7 @@ class Fft {
   FftLayout fft_;
   FftLanes lanes_;
   FftCheck check_;
+  bool elementwise_;
   Floats spectra_;
 };
 

@@ -16,13 +16,11 @@ i64 first_of_slot(i64 lane, i64 lanes, i64 slot) {
 
 }  // namespace
 
-FftCheck::FftCheck(const Problem& problem, const FftLayout& fft, bool elementwise,
-                   Team& team)
-    : fft_(fft) {
-  if (!elementwise) return;
-  cover_.emplace(problem, fft, team);
+void FftCheck::keep_elementwise(const Problem& problem,
+                                const std::vector<float>& spectra, Team& team) {
+  cover_.emplace(problem, fft_, spectra, team);
   if (cover_->possible())
-    repairs_ = std::make_unique<Repairs>(problem, fft, cover_->grid());
+    repairs_ = std::make_unique<Repairs>(problem, fft_, cover_->grid());
 }
 
 bool FftCheck::relaxed(float* z, i64 vectors, i64 step, i64 slot,
@@ -35,7 +33,7 @@ bool FftCheck::relaxed(float* z, i64 vectors, i64 step, i64 slot,
 }
 
 bool FftCheck::tiles(float* z, i64 vectors, i64 step, i64 slot, i64 values,
-                     const float* least, Checked& found) const {
+                     const Least& least, Checked& found) const {
   if (!cover_) return relaxed(z, vectors, step, slot, found);
   const i64 lanes = fft_.kernels.lanes;
   alignas(64) float peaks[2 * kMostLanes] = {}, energies[2 * kMostLanes] = {};
@@ -59,7 +57,11 @@ bool FftCheck::tiles(float* z, i64 vectors, i64 step, i64 slot, i64 values,
     const bool usable = kSmallest < rms[lane] && rms[lane] < kLargestUsed;
     finite = finite && known;
     scale[lane] = usable ? 1 / rms[lane] : 0;
-    found.least[lane] = zero ? 0 : usable ? least[lane % lanes] : kMoreThanAny;
+    int crest = 0;
+    while (usable && peaks[first] > kCrest[crest] * rms[lane]) ++crest;
+    found.least[lane] = zero     ? 0
+                        : usable ? least.of[crest][lane % lanes]
+                                 : kMoreThanAny;
     found.scale[lane / lanes * kMostLanes + lane % lanes] = zero ? 0 : 1;
   }
   sum_windows(z, vectors, step, slot, scale, found);

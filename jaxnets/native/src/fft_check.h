@@ -21,10 +21,20 @@ struct Checked {
   bool covered = true;
 };
 
+// What the windows of every lane are to cover.
+struct Least {
+  float of[kCrests][kMostLanes] = {};
+};
+
 class FftCheck {
  public:
-  // Without `elementwise` all results are kept.
-  FftCheck(const Problem& problem, const FftLayout& fft, bool elementwise, Team& team);
+  // Keeps all results.
+  explicit FftCheck(const FftLayout& fft) : fft_(fft) {}
+
+  // Keeps every result that is accurate relative to its own terms; of the spectra, see
+  // Cover.
+  void keep_elementwise(const Problem& problem, const std::vector<float>& spectra,
+                        Team& team);
 
   bool elementwise() const { return cover_.has_value(); }
   // Whether transforms can keep any result, whatever the tiles hold.
@@ -32,17 +42,12 @@ class FftCheck {
   // Whether so many results are lost that summing all of them takes less.
   bool hopeless() const { return repairs_ && repairs_->hopeless(); }
 
-  // What windows of output `o`, or of any of some outputs, are to cover.
-  float least(i64 o) const { return cover_->least(o); }
-  float most_needed(i64 first, i64 count) const {
-    return cover_->most_needed(first, count);
-  }
+  const Cover& cover() const { return *cover_; }
 
   // Checks the tiles in `vectors` arrays z, `step` floats apart, with `values` numbers
-  // to a point of each slot of `slot` lanes, whose windows are to cover least[lane], and
-  // brings imaginary parts to the size of real ones. False, and nothing brought, if a
-  // number is not finite.
-  bool tiles(float* z, i64 vectors, i64 step, i64 slot, i64 values, const float* least,
+  // to a point of each slot of `slot` lanes, and brings imaginary parts to the size of
+  // real ones. False, and nothing brought, if a number is not finite.
+  bool tiles(float* z, i64 vectors, i64 step, i64 slot, i64 values, const Least& least,
              Checked& found) const;
 
   // Marks the results of tile `number` that lanes [from, to) of a part do not cover.

@@ -7,6 +7,9 @@
 namespace jaxnets {
 namespace {
 
+// Of the error of transforms of one channel, see fft_cover.h.
+constexpr double kLocal = 6, kSpectral = 6, kPointwise = 7;
+
 constexpr i64 kTogether = 16;   // outputs whose kernels are read side by side
 constexpr i64 kSizes = 128;     // of |k|, two to a power of two
 constexpr i64 kOneByOne = 8;    // windows of so many taps are summed point by point
@@ -35,8 +38,10 @@ struct SizesOf {
     total += size;
   }
 
-  // How many of the smallest sum to `wanted`, rounded up.
+  // How many of the smallest sum to `wanted`, rounded up; more than any if not even all
+  // of them do.
   double least(double wanted) const {
+    if (total < wanted) return std::numeric_limits<double>::infinity();
     double found = 0, number = 0;
     for (i64 i = kSizes - 1; i >= 0; --i) {
       if (found + sum[i] < wanted) {
@@ -56,8 +61,9 @@ struct SizesOf {
 
 }  // namespace
 
-Cover::Cover(const Problem& p, const FftLayout& fft, Team& team)
-    : least_(p.out()), usable_(p.out(), 1) {
+Cover::Cover(const Problem& p, const FftLayout& fft, const std::vector<float>& spectra,
+             Team& team)
+    : least_(p.out() * kCrests), usable_(p.out(), 1) {
   for (int a = 0; a < 3; ++a) {
     const i64 window = p.axes[a].taps, block = block_of(window);
     grid_.length[a] = fft.lengths[a];
@@ -67,19 +73,21 @@ Cover::Cover(const Problem& p, const FftLayout& fft, Team& team)
     grid_.window[a] = block > 1 ? window / block - 1 : window;
     grid_.results[a] = ceil_div(fft.tiles.step(a), block);
   }
-  const double terms = static_cast<double>(p.taps() * p.fan_in);
-  const double share = std::log2(static_cast<double>(fft.plan.points)) / terms;
+  const float terms = static_cast<float>(p.taps() * p.fan_in);
+  const double points = static_cast<double>(fft.plan.points);
   const auto taps = tap_numbers(p.axes, p.window);
   team.run(ceil_div(p.out(), kTogether), [&](i64 task) {
     const i64 first = task * kTogether;
-    find_least(p, taps, first, std::min(kTogether, p.out() - first), share);
+    find_least(p, taps, spectra, points, first,
+               std::min(kTogether, p.out() - first));
   });
   for (i64 o = 0; o < p.out(); ++o)
-    possible_ = possible_ && usable_[o] && least_[o] <= terms;
+    possible_ = possible_ && usable_[o] && least(o, 0) <= terms;
 }
 
-void Cover::find_least(const Problem& p, const std::vector<i64>& taps, i64 first,
-                       i64 count, double share) {
+void Cover::find_least(const Problem& p, const std::vector<i64>& taps,
+                       const std::vector<float>& spectra, double points, i64 first,
+                       i64 count) {
   std::vector<SizesOf> sizes(count);
   float peaks[kTogether] = {};
   bool finite = true;
@@ -105,11 +113,18 @@ void Cover::find_least(const Problem& p, const std::vector<i64>& taps, i64 first
   }
   if (!finite) return;
   each([&](i64 i, float size) { sizes[i].add(size); });
-  for (i64 i = 0; i < count; ++i) {
-    const double wanted = share * sizes[i].total;
-    least_[first + i] =
-        peaks[i] == 0 ? 0.0f : static_cast<float>(sizes[i].least(wanted));
-  }
+  const double terms = static_cast<double>(p.taps() * p.fan_in);
+  for (i64 i = 0; i < count; ++i)
+    for (int crest = 0; crest < kCrests; ++crest) {
+      double error = std::log2(points) * sizes[i].total / terms;
+      if (!spectra.empty())
+        error = terms > kLocal ? (kSpectral * spectra[first + i] +
+                                  kPointwise * kCrest[crest] * peaks[i]) /
+                                     (terms - kLocal)
+                               : std::numeric_limits<double>::infinity();
+      const double least = peaks[i] == 0 ? 0 : sizes[i].least(error);
+      least_[(first + i) * kCrests + crest] = static_cast<float>(least);
+    }
 }
 
 }  // namespace jaxnets

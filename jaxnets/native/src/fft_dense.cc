@@ -28,11 +28,13 @@ class FftSum {
         team_(team),
         d_(problem.axes, problem.batch, problem.fan_in, problem.fan_out,
            transforms.lengths, kernels),
-        check_(problem, d_.fft, transforms.elementwise, team),
+        check_(d_.fft),
+        elementwise_(transforms.elementwise),
         panel_(problem.fan_in * d_.out.vectors * d_.fft.floats()),
         taps_(tap_numbers(problem.axes, problem.window)) {}
 
   bool run() {
+    if (elementwise_) check_.keep_elementwise(p_, {}, team_);
     if (!check_.possible()) return false;
     spectra_.resize(p_.groups * panel_);
     const i64 inputs = ceil_div(p_.fan_in, d_.some_inputs());
@@ -120,10 +122,7 @@ class FftSum {
     float* x = room.resize((inputs + rows * kVectors) * d_.step);
     float* y = x + inputs * d_.step;
     std::vector<Checked> found(count);
-    alignas(64) float least[kMostLanes] = {};
-    if (check_.elementwise())
-      std::fill_n(least, kMostLanes,
-                  check_.most_needed(group * p_.fan_out, p_.fan_out));
+    const Least least = this->least(group);
     for (i64 bundle = 0; bundle < count; ++bundle) {
       float* z = x + bundle * d_.in.vectors * d_.step;
       lay_inputs(group, first + bundle, half, z);
@@ -149,6 +148,19 @@ class FftSum {
                      y + bundle * d_.rows * wide * d_.step, found[bundle]);
     }
     return true;
+  }
+
+  // What all outputs of a group need.
+  Least least(i64 group) const {
+    Least found;
+    if (!elementwise_) return found;
+    for (int crest = 0; crest < kCrests; ++crest) {
+      float most = 0;
+      for (i64 o = 0; o < p_.fan_out; ++o)
+        most = std::max(most, check_.cover().least(group * p_.fan_out + o, crest));
+      std::fill_n(found.of[crest], kMostLanes, most);
+    }
+    return found;
   }
 
   // Tile i of a bundle, or one that is not there.
@@ -187,6 +199,7 @@ class FftSum {
   Team& team_;
   FftDense d_;
   FftCheck check_;
+  bool elementwise_;
   i64 panel_;              // floats of the spectra of a group's kernels
   std::vector<i64> taps_;  // their numbers in the kernel, in the order of the window
   Floats spectra_;
