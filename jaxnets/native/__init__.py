@@ -6,6 +6,10 @@
     src/mirror.cc       the former towards few channels, by the same
     src/kernel_grad.cc  its kernel gradient
     src/fft.cc          depthwise convolution by transforms
+    src/fft_cover.h     which results transforms are accurate enough for
+    src/repairs.cc      the other results, by sums
+    src/grad_check.cc   whether a kernel gradient may go by transforms
+    src/exact.cc        whether sums have no rounding error at all
     src/ffi.cc          the three as XLA calls them
     build.py            compiles them, as installing from source and
                         `python -m jaxnets.native` do

@@ -98,9 +98,18 @@ def facts_of(problem):
     )
 
 
+def relaxed(problem):
+    """The problem with all results of transforms kept."""
+    return problem._replace(spec=problem.spec._replace(relaxed=True))
+
+
 def check(problem, wanted=None, lengths=((), (), ())):
-    """Every instruction set against the sums, relative to the largest of them."""
-    problem = problem.single()
+    """Every instruction set against the sums, relative to the largest of them.
+
+    By transforms of some lengths, if there are any: relaxed, so that all results are
+    kept.
+    """
+    problem = relaxed(problem.single()) if lengths[0] else problem.single()
     wanted = tap_sums(problem) if wanted is None else wanted
 
     def by_all(x, kernel, g):

@@ -49,6 +49,19 @@ WORTH = {"forward": 1.5, "input_grad": 1.5, "kernel_grad": 1.8}
 """How many flops sums over several channels do in the time of one of a transform."""
 
 
+LEAST_TERMS = {
+    ("forward", True): 64,
+    ("input_grad", True): 64,
+    ("kernel_grad", True): 2048,
+    ("forward", False): 128,
+    ("input_grad", False): 128,
+    ("kernel_grad", False): 2048,
+}
+"""Terms of a result, by part and whether depthwise, from which on the kernels keep most
+results of transforms under elementwise accuracy. The fewer terms, the smaller the error
+that a result may have."""
+
+
 class Tiles(NamedTuple):
     """How a part is cut.
 
@@ -69,8 +82,19 @@ def tiles(part: str, facts: ConvFacts, sums: float) -> Tiles | None:
     least, worth = (LEAST_SUMS, 1) if depthwise else (LEAST_DENSE_SUMS, WORTH[part])
     if set(spec.strides) != {1} or is_exact(spec.precision) or sums < least:
         return None
-    found = _cheapest(part, facts._replace(spec=spec._replace(precision=None)))
+    if not spec.relaxed and _terms(part, facts) < LEAST_TERMS[part, depthwise]:
+        return None
+    any_spec = spec._replace(precision=None, relaxed=True)
+    found = _cheapest(part, facts._replace(spec=any_spec))
     return found if found is not None and found.flops * worth < sums else None
+
+
+def _terms(part: str, facts: ConvFacts) -> int:
+    """Products that a result is the sum of."""
+    if part == "kernel_grad":
+        return facts.batch * prod(facts.positions)
+    fan = facts.fan_in if part == "forward" else facts.fan_out
+    return prod(facts.window) * fan
 
 
 @cache

@@ -8,10 +8,13 @@ Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups 
     8 for a point of an input and an output.
 Memory: a copy of the kernel, or its spectrum, of 128 MB at most; a few megabytes for
     each thread, and at most 16 MB of tiles.
-Accuracy: that of `direct`; the sums are formed in another order, in float32. By
-    transforms that of `fft`, 2e-7 to 4e-7 relative to the largest cells of a tile, all
-    of which has what is not finite. `precision="highest"` does not allow that: it keeps
-    to sums.
+Accuracy: sums have that of `direct`, in another order, in float32. Transforms have
+    errors of 2e-7 to 4e-7 relative to the largest values of a tile. Unless accuracy is
+    relaxed, the kernels check every tile before they transform it. They sum the results
+    whose error might exceed n eps Σ |x||k|, and tiles with values that are not finite;
+    if these are more than a quarter of all, they sum everything. Kernel gradients are
+    checked as a whole. Sums that are exact in float32, such as those of small whole
+    numbers, are never done by transforms. `precision="highest"` keeps to sums.
 Does not support: dtypes but float32, more than three spatial axes, platforms but CPU,
     and installations without the compiled library.
 Choose it: on CPU, nearly always.

@@ -42,7 +42,7 @@ void solve_sums(Problem p, const Kernels& kernels, Team& team) {
     solve_dense(p, kernels, team);
   } else if (suits_depthwise(p, kernels)) {
     solve_depthwise({p}, kernels, team);
-  } else if (suits_large_windows(p)) {
+  } else if (suits_large_windows(p) && all_finite({p.x.data, p.batch * p.x.floats()})) {
     solve_large_windows(p, kernels, team);
   } else {
     solve_lanes(p, kernels, team);

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace jaxnets {
 namespace {
@@ -35,6 +36,20 @@ struct Lattice {
 };
 
 }  // namespace
+
+bool all_finite(const Numbers& numbers) {
+  constexpr i64 kBlock = 64;
+  i64 i = 0;
+  for (; i + kBlock <= numbers.count; i += kBlock) {
+    bool finite = true;
+    for (i64 j = i; j < i + kBlock; ++j)
+      finite &= std::abs(numbers.data[j]) <= std::numeric_limits<float>::max();
+    if (!finite) return false;
+  }
+  for (; i < numbers.count; ++i)
+    if (!(std::abs(numbers.data[i]) <= std::numeric_limits<float>::max())) return false;
+  return true;
+}
 
 bool sums_are_exact(const Numbers& a, const Numbers& b, i64 terms) {
   Lattice first, second;

@@ -15,4 +15,6 @@ struct Numbers {
 // the first few numbers alone if these have many digits.
 bool sums_are_exact(const Numbers& a, const Numbers& b, i64 terms);
 
+bool all_finite(const Numbers& numbers);
+
 }  // namespace jaxnets

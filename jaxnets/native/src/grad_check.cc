@@ -12,30 +12,39 @@ namespace {
 constexpr i64 kLeastPositions = 256;  // over which L is summed
 constexpr i64 kShare = 64;            // of all positions, if those are more
 constexpr i64 kRows = 1 << 10;        // whose squares a float sums
+constexpr i64 kWide = 32;             // floats of rows that are summed side by side
 
 // The norm of every channel, or nothing if one is not finite, or too large or too small
 // for transforms.
 std::vector<double> norms(const Image& image, i64 batch, Team& team) {
   const i64 channels = image.channels, rows = batch * image.floats() / channels;
   const i64 parts = std::min<i64>(4 * team.threads(), ceil_div(rows, kRows));
+  // Rows of few channels go several at a time.
+  const i64 together = std::max<i64>(kWide / channels, 1), wide = together * channels;
   std::vector<double> sums(parts * channels);
   std::vector<float> peaks(parts * channels);
   team.run(parts, [&](i64 part) {
-    std::vector<float> some(channels);
+    std::vector<float> some(wide), peak(wide);
     double* to = sums.data() + part * channels;
-    float* peak = peaks.data() + part * channels;
+    const auto add = [&](const float* from, i64 count) {
+      for (i64 c = 0; c < count; ++c) {
+        const float size = std::abs(from[c]);
+        some[c] += size * size;
+        peak[c] = peak[c] < size ? size : peak[c];
+      }
+    };
     const i64 end = rows * (part + 1) / parts;
     for (i64 row = rows * part / parts; row < end;) {
       std::fill(some.begin(), some.end(), 0.0f);
-      for (const i64 stop = std::min(end, row + kRows); row < stop; ++row) {
-        const float* from = image.data + row * channels;
-        for (i64 c = 0; c < channels; ++c) {
-          some[c] += from[c] * from[c];
-          peak[c] = std::max(peak[c], std::abs(from[c]));
-        }
-      }
-      for (i64 c = 0; c < channels; ++c) to[c] += some[c];
+      const i64 stop = std::min(end, row + kRows);
+      for (; row + together <= stop; row += together)
+        add(image.data + row * channels, wide);
+      for (; row < stop; ++row) add(image.data + row * channels, channels);
+      for (i64 c = 0; c < wide; ++c) to[c % channels] += some[c];
     }
+    float* highest = peaks.data() + part * channels;
+    for (i64 c = 0; c < wide; ++c)
+      highest[c % channels] = std::max(highest[c % channels], peak[c]);
   });
   for (i64 c = 0; c < channels; ++c) {
     double sum = 0;

@@ -3,7 +3,7 @@
 // Most of their taps lie outside it. So the sums run over the cells of the image, and
 // the kernel, with zeros around it, is what moves past them: a few results of a row
 // side by side meet the same cells by neighbouring taps. Of one plane, that is; volumes
-// are copied with the zeros around them.
+// are copied with the zeros around them. Values meet those zeros, so all must be finite.
 #include <cstring>
 
 #include "problem.h"
