@@ -1,6 +1,7 @@
 """Arrays that a model shares, which files name once or several times."""
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
@@ -150,9 +151,11 @@ def test_a_shared_param_with_different_values_is_refused(rng, tmp_path):
     refused(path, "one array of the model", make=SharedKernel)
 
 
-def test_equal_values_that_are_not_finite_are_equal(rng, tmp_path):
-    kernel = np.full((3, 3), np.nan)
-    path, _ = write("safetensors", tmp_path, state_dict(rng, ALIASES, kernel))
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_equal_values_that_are_not_finite_are_equal(rng, dtype, tmp_path):
+    arrays = state_dict(rng, ALIASES, np.full((3, 3), np.nan))
+    arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+    path, _ = write("safetensors", tmp_path, arrays)
     report = load_safetensors(blank(SharedLayer), path)
     assert report.not_finite == {f"{name}.kernel": 9 for name in ALIASES}
 
