@@ -50,7 +50,9 @@ def open_torch(path: Path) -> dict[str, Stored]:
             raise bad_file(path, f"has two arrays that are both {name!r}")
         dtype = DTYPES.get(str(tensor.dtype), str(tensor.dtype))
         read = partial(_to_numpy, torch, path, name, tensor)
-        arrays[name] = Stored(tuple(tensor.shape), dtype, read)
+        with reading(path, f"has no shape for {name!r}", REMEDY):
+            shape = tuple(tensor.shape)
+        arrays[name] = Stored(shape, dtype, read)
     return arrays
 
 
@@ -74,4 +76,5 @@ def _to_numpy(torch: Any, path: Path, name: str, tensor: Any) -> np.ndarray:
     with reading(path, f"cannot be read at {name!r}", REMEDY):
         tensor = tensor.detach()
         # NumPy has no bfloat16 of its own; float32 holds it exactly.
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        return tensor.resolve_neg().numpy()

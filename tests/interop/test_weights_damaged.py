@@ -148,3 +148,11 @@ def test_a_pth_of_what_is_no_plain_array(tmp_path):
         )
     torch.save({"1": torch.ones(2), 1: torch.ones(1)}, path)
     refused(path, "a.pth has two arrays that are both '1'", make=resnet)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_a_pth_with_ragged_arrays(tmp_path):
+    torch = pytest.importorskip("torch")
+    ragged = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    torch.save({"fc.weight": ragged}, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "a.pth has no shape for 'fc.weight'", make=resnet)
