@@ -10,9 +10,12 @@ import io
 import struct
 import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from jaxnets.data._find import find_file
 
 CLASSES = 10
 IMAGE_SIDE = 28
@@ -114,16 +117,18 @@ def parse_cifar(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_cifar_folder(folder: Path) -> dict[str, bytes]:
-    """The six batch files of a folder, by name."""
+    """The six batch files of a folder, packed or not, by name."""
     limit = CIFAR_RECORDS * (1 + 3 * CIFAR_SIDE**2)
-    names = CIFAR_TRAIN + CIFAR_TEST
-    missing = [name for name in names if not (folder / name).is_file()]
+    paths = {
+        name: find_file(folder, name, f"{name}.gz") for name in CIFAR_TRAIN + CIFAR_TEST
+    }
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise FileNotFoundError(
             f"load: {folder} must hold {', '.join(missing)} too "
             "(the binary version; pickled batches are not read)"
         )
-    return {name: read_bounded(folder / name, limit) for name in names}
+    return {name: read_bounded(path, limit) for name, path in paths.items() if path}
 
 
 def read_cifar_archive(path: Path) -> dict[str, bytes]:
@@ -137,27 +142,33 @@ def read_cifar_archive(path: Path) -> dict[str, bytes]:
     # Six batches and room for headers, the class names and the readme.
     content = read_bounded(path, 6 * limit + 1_000_000)
     found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
-                name = wanted.get(member.name)
-                if name is None:
-                    continue
-                stream = archive.extractfile(member) if member.isreg() else None
-                if stream is None or member.size != limit:
-                    raise ValueError(
-                        f"load: {member.name} in {path} must be a file of {limit} "
-                        f"bytes; got {member.size}"
-                    )
-                found[name] = stream.read(limit)
-    except tarfile.TarError as error:
-        raise ValueError(f"load: {path} must be a tar archive; got {error}") from error
+    for name, size, member in _members(path, content):
+        if name not in wanted:
+            continue
+        if size != limit or len(member) != limit:
+            raise ValueError(
+                f"load: {name} in {path} must be a file of {limit} bytes; got {size}"
+            )
+        found[wanted[name]] = member
     missing = sorted(set(wanted.values()) - set(found))
     if missing:
         raise ValueError(
             f"load: {path} must hold {', '.join(missing)}; got none of that"
         )
     return found
+
+
+def _members(path: Path, content: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """Name, size and content of each member; no content of what is no plain file."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                # Never more than there is, whatever the header says.
+                inside = b"" if file is None else file.read(len(content))
+                yield member.name, member.size, inside
+    except Exception as error:  # headers of many kinds, each parsed in its own way
+        raise ValueError(f"load: {path} must be a tar archive; got {error}") from error
 
 
 def check_labels(labels: np.ndarray, name: str) -> None:

@@ -9,6 +9,7 @@ import pooch
 
 from jaxnets.data._digits import read_digits
 from jaxnets.data._fetch import fetch
+from jaxnets.data._find import find_file
 from jaxnets.data._formats import (
     CIFAR_TEST,
     CIFAR_TRAIN,
@@ -29,8 +30,14 @@ from jaxnets.functional._checks import check_choice
 
 # Below the folder that was named: itself, our own name, the names others use.
 SUBFOLDERS = {
-    "mnist": (".", "mnist", "MNIST/raw"),
-    "fashion_mnist": (".", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw"),
+    "mnist": (".", "mnist", "mnist-dataset", "MNIST/raw"),
+    "fashion_mnist": (
+        ".",
+        "fashion_mnist",
+        "fashion-mnist",
+        "fashionmnist",
+        "FashionMNIST/raw",
+    ),
     "cifar10": (".", "cifar10", "cifar-10"),
 }
 ENVIRONMENT = "JAXNETS_DATA_DIR"
@@ -77,7 +84,7 @@ def load(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> Datase
     the folder that the environment variable JAXNETS_DATA_DIR names; else in the cache,
     into which they are downloaded. The folder may hold the files or a folder `mnist/`
     (and so on) with them: IDX files, packed or not; `cifar-10-batches-bin/` or its
-    `.tar.gz`.
+    `.tar.gz`. Each file may lie in a folder of its own name.
 
     Args:
         name: which data set.
@@ -179,18 +186,29 @@ def _local_folder(name: str, data_dir: str | os.PathLike[str] | None) -> Path | 
 
 def _holds(folder: Path, name: str) -> bool:
     if name == "cifar10":
-        names = (CIFAR_FOLDER, CIFAR_ARCHIVE, CIFAR_TRAIN[0])
-        return any((folder / wanted).exists() for wanted in names)
+        return _cifar_batches(folder) is not None or _cifar_archive(folder) is not None
     return any(_idx_path(folder, stem) is not None for stem in IDX_STEMS)
 
 
 def _idx_path(folder: Path, stem: str) -> Path | None:
     # Unpacked first: it is read faster. Some archives write a dot for the second dash.
     dotted = stem.replace("-idx", ".idx")
-    for name in (stem, f"{stem}.gz", dotted, f"{dotted}.gz"):
-        if (folder / name).is_file():
-            return folder / name
+    return find_file(folder, stem, f"{stem}.gz", dotted, f"{dotted}.gz")
+
+
+def _cifar_batches(folder: Path) -> Path | None:
+    """Where the six batches are, or some of them."""
+    unpacked = CIFAR_ARCHIVE.removesuffix(".tar.gz")
+    inside = (CIFAR_FOLDER, f"{CIFAR_FOLDER}/{CIFAR_FOLDER}")
+    for place in (*inside, f"{unpacked}/{CIFAR_FOLDER}", unpacked, "."):
+        for batch in CIFAR_TRAIN + CIFAR_TEST:
+            if find_file(folder / place, batch, f"{batch}.gz") is not None:
+                return folder / place
     return None
+
+
+def _cifar_archive(folder: Path) -> Path | None:
+    return find_file(folder, CIFAR_ARCHIVE, CIFAR_ARCHIVE.removesuffix(".gz"))
 
 
 def _read_idx(folder: Path) -> tuple[np.ndarray, ...]:
@@ -204,12 +222,11 @@ def _read_idx(folder: Path) -> tuple[np.ndarray, ...]:
 
 
 def _read_cifar(folder: Path) -> tuple[np.ndarray, ...]:
-    if (folder / CIFAR_FOLDER).is_dir():
-        folder = folder / CIFAR_FOLDER
-        files = read_cifar_folder(folder)
-    elif (folder / CIFAR_ARCHIVE).is_file():
-        files = read_cifar_archive(folder / CIFAR_ARCHIVE)
+    batches, archive = _cifar_batches(folder), _cifar_archive(folder)
+    if archive is not None and batches in (None, folder):
+        folder, files = archive, read_cifar_archive(archive)
     else:
+        folder = batches or folder
         files = read_cifar_folder(folder)
     parts = []
     for names in (CIFAR_TRAIN, CIFAR_TEST):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pooch
 
 from jaxnets.data._fetch import fetch
+from jaxnets.data._find import find_file
 from jaxnets.data._load import ENVIRONMENT
 from jaxnets.data._sources import TEXT_FILES
 from jaxnets.data._text import read_text
@@ -55,17 +56,14 @@ def _local(
     if not named:
         return None
     folder = Path(named).expanduser()
-    places = [
-        place / wanted
-        for place in (folder / name, folder)
-        for wanted in (file, f"{file}.gz")
-    ]
-    for path in places:
-        if path.is_file():
+    places = (folder / name, folder)
+    for place in places:
+        path = find_file(place, file, f"{file}.gz")
+        if path is not None:
             return path
     if data_dir is None:
         return None
     raise FileNotFoundError(
-        f"load_text: data_dir must hold {file} or {file}.gz of {name}; looked for "
+        f"load_text: data_dir must hold {file} or {file}.gz of {name}; looked into "
         f"{', '.join(map(str, places))} (leave data_dir out to download)"
     )

@@ -14,13 +14,24 @@ from jaxnets.functional._checks import check_integer
 
 CHUNK_BYTES = 1 << 20
 MAX_TEXT_BYTES = 1 << 30
+# Byte-order marks; that of UTF-32 begins as that of UTF-16 does.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+LONGEST_MARK = 4
 
 
 def read_text(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Read a whole UTF-8 file, packed with gzip or not.
 
-    Line ends stay as they are. Never holds much more than `max_bytes`, however much a
-    packed file announces; `encode_file` takes files of any size.
+    Line ends stay as they are. A byte-order mark is no part of the text; that of UTF-16
+    or UTF-32 says that the file is in that encoding. Never holds much more than
+    `max_bytes`, however much a packed file announces; `encode_file` takes files of any
+    size.
 
     Args:
         path: the file.
@@ -31,7 +42,7 @@ def read_text(path: str | os.PathLike[str], *, max_bytes: int = MAX_TEXT_BYTES) 
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it is empty, too long, damaged or not UTF-8.
+        ValueError: if it is empty, too long, damaged or not in its encoding.
 
     Example:
         >>> import tempfile
@@ -150,21 +161,29 @@ def encode_file(
 def text_chunks(
     function: str, path: Path, *, size: int = CHUNK_BYTES, limit: int | None = None
 ) -> Iterator[str]:
-    """The text of a UTF-8 file, packed with gzip or not, in pieces of `size` bytes."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    seen = 0
+    """The text of a file, packed with gzip or not, in pieces of about `size` bytes.
+
+    It is UTF-8 unless it begins with the byte-order mark of another encoding.
+    """
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         stream = gzip.GzipFile(fileobj=file) if packed else file
-        while True:
+
+        def read(size: int) -> bytes:
             try:
-                content = stream.read(size)
+                return stream.read(size)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise ValueError(
                     f"{function}: {path} must be a whole gzip file; got {error} (cut "
                     "short or damaged: fetch it again)"
                 ) from error
+
+        first = read(LONGEST_MARK)
+        mark, encoding = _encoding(first)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        seen, content = len(mark), first[len(mark) :] or read(size)
+        while True:
             if limit is not None and seen + len(content) > limit:
                 raise ValueError(
                     f"{function}: {path} must hold at most {limit} bytes; got more "
@@ -176,10 +195,19 @@ def text_chunks(
                 yield decoder.decode(content, final=not content)
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"{function}: {path} must be UTF-8; byte {start + error.start} is "
-                    f"{error.object[error.start]:#04x}: {error.reason} (convert it: "
-                    "iconv -t UTF-8)"
+                    f"{function}: {path} must be {encoding.upper()}; byte "
+                    f"{start + error.start} is {error.object[error.start]:#04x}: "
+                    f"{error.reason} (convert it: iconv -t UTF-8)"
                 ) from None
             if not content:
                 return
             seen += len(content)
+            content = read(size)
+
+
+def _encoding(first: bytes) -> tuple[bytes, str]:
+    """The byte-order mark with which a file begins, if it has one, and its encoding."""
+    for mark, encoding in MARKS:
+        if first.startswith(mark):
+            return mark, encoding
+    return b"", "utf-8"

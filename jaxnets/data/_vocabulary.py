@@ -89,13 +89,21 @@ class Vocabulary:
         """
         try:
             content = json.loads(Path(path).read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"Vocabulary: {path} must be JSON; {error}") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(
                 f"Vocabulary: {path} must hold a vocabulary, with 'format': {FORMAT!r}"
             )
-        return cls(content.get("characters", ""))
+        characters = content.get("characters", "")
+        if not isinstance(characters, str):
+            raise ValueError(
+                f"Vocabulary: characters in {path} must be a string; got {characters!r}"
+            )
+        try:
+            return cls(characters)
+        except ValueError as error:
+            raise ValueError(f"{error} (in {path})") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the characters to a JSON file.

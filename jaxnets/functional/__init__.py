@@ -152,3 +152,8 @@ from jaxnets.functional._penalties import orthogonal as orthogonal
 from jaxnets.functional._constraints import max_norm as max_norm
 from jaxnets.functional._constraints import min_max_norm as min_max_norm
 from jaxnets.functional._constraints import unit_norm as unit_norm
+
+# Programs that were compiled elsewhere call the native kernels by name.
+from jaxnets import native as _native
+
+_native.missing()

@@ -4,13 +4,17 @@ from typing import NamedTuple
 
 
 class LoadedArray(NamedTuple):
-    """One row of a report: an array of ours and where its values come from."""
+    """One row of a report: an array of ours and where its values come from.
+
+    `not_finite` counts the values that are NaN or infinite in the model's dtype.
+    """
 
     ours: str
     shape: tuple[int, ...]
     theirs: str
     their_shape: tuple[int, ...]
     dtype: str
+    not_finite: int = 0
 
 
 class LoadReport(NamedTuple):
@@ -19,7 +23,8 @@ class LoadReport(NamedTuple):
     Attributes:
         file: what was read, and how.
         source: whose names it has.
-        loaded: every array of the model that was filled, ours <- theirs.
+        loaded: every array of the model that was filled, ours <- theirs; one that the
+            model shares has a row for each of its names in the file.
         missing: ours that the file lacks; their values are as before.
         unexpected: theirs that the model has no place for.
         excluded: ours that were left out by `exclude` or `skip_head`.
@@ -34,6 +39,11 @@ class LoadReport(NamedTuple):
     unexpected: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    @property
+    def not_finite(self) -> dict[str, int]:
+        """How many values are NaN or infinite, of our arrays that have such values."""
+        return {row.ours: row.not_finite for row in self.loaded if row.not_finite}
 
     def __str__(self) -> str:
         """The mapping as a table, then what was left."""
@@ -51,4 +61,7 @@ class LoadReport(NamedTuple):
             names = getattr(self, what)
             if names:
                 lines.append(f"{what} ({len(names)}): {', '.join(map(repr, names))}")
+        if self.not_finite:
+            counts = (f"{name!r}: {count}" for name, count in self.not_finite.items())
+            lines.append(f"NaN or infinite values: {', '.join(counts)}")
         return "\n".join(lines)

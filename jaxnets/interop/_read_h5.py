@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.interop._stored import Stored, bad_file, optional_package
+from jaxnets.interop._stored import Stored, bad_file, optional_package, reading
 
 DEEPEST = 32
 MOST = 100_000
 LARGEST_CHUNK = 2**20
+REMEDY = "truncated or damaged: fetch it again"
 # The optimizer's state and the seeds of dropout are no weights.
 PASSED = ("optimizer", "optimizer_weights", "seed_generator")
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -34,9 +35,9 @@ def open_h5(path: Path, stack: ExitStack) -> dict[str, Stored]:
             one name.
     """
     h5py = optional_package("h5py")
-    try:
+    found: dict[str, Stored] = {}
+    with reading(path, "is no readable HDF5 file", REMEDY):
         file = stack.enter_context(h5py.File(path, "r"))
-        found: dict[str, Stored] = {}
         for names, group, dataset in _datasets(h5py, path, file):
             name = _name(names, group)
             if name in found:
@@ -44,8 +45,6 @@ def open_h5(path: Path, stack: ExitStack) -> dict[str, Stored]:
             dtype = DTYPES.get(dataset.dtype, str(dataset.dtype))
             read = partial(_read, path, dataset)
             found[name] = Stored(tuple(dataset.shape), dtype, read)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise bad_file(path, f"is no readable HDF5 file: {error}") from error
     return found
 
 
@@ -102,7 +101,5 @@ def _name(names: list[str], group: Any) -> str:
 
 
 def _read(path: Path, dataset: Any) -> np.ndarray:
-    try:
+    with reading(path, f"cannot be read at {dataset.name!r}", REMEDY):
         return dataset[()]
-    except (OSError, RuntimeError) as error:
-        raise bad_file(path, f"cannot be read at {dataset.name!r}: {error}") from error

@@ -3,11 +3,15 @@
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from jaxnets.interop._stored import Stored, bad_file, optional_package
+import numpy as np
+
+from jaxnets.interop._stored import Stored, bad_file, optional_package, reading
 
 # A name, a dtype, a shape and two offsets take about 100 bytes: 160,000 arrays.
 LARGEST_HEADER = 16 * 2**20
+REMEDY = "truncated? fetch it again"
 
 
 def open_safetensors(path: Path, stack: ExitStack) -> dict[str, Stored]:
@@ -29,17 +33,17 @@ def open_safetensors(path: Path, stack: ExitStack) -> dict[str, Stored]:
             f"claims a header of {header} bytes; the file has {size}, and a header at "
             f"most {LARGEST_HEADER} (truncated, or no safetensors file)",
         )
-    try:
+    found = {}
+    with reading(path, "is no complete safetensors file", REMEDY):
         file = stack.enter_context(safetensors.safe_open(path, "numpy"))
-        found = {}
         for name in file.keys():
             described = file.get_slice(name)
             shape = tuple(described.get_shape())
-            read = partial(file.get_tensor, name)
+            read = partial(_read, path, file, name)
             found[name] = Stored(shape, described.get_dtype(), read)
-    except safetensors.SafetensorError as error:
-        raise bad_file(
-            path,
-            f"is no complete safetensors file: {error} (truncated? fetch it again)",
-        ) from error
     return found
+
+
+def _read(path: Path, file: Any, name: str) -> np.ndarray:
+    with reading(path, f"cannot be read at {name!r}", REMEDY):
+        return file.get_tensor(name)

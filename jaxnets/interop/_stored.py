@@ -1,7 +1,8 @@
 """Arrays in files, described before they are read."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,26 @@ def optional_package(name: str) -> Any:
         ) from error
 
 
-def bad_file(path: Path, why: str) -> ValueError:
+class BadFileError(ValueError):
+    """A file cannot be believed; a `ValueError` to those who catch it."""
+
+
+def bad_file(path: Path, why: str) -> BadFileError:
     """The error of a file that cannot be believed."""
-    return ValueError(f"{FUNCTION}: {path} {why}")
+    return BadFileError(f"{FUNCTION}: {path} {why}")
+
+
+@contextmanager
+def reading(path: Path, why: str, remedy: str) -> Iterator[None]:
+    """Turn every error of a file's package into the error of that file.
+
+    Damaged files make packages raise whatever their own code meets: KeyError,
+    UnicodeDecodeError, RuntimeError, MemoryError and others.
+    """
+    try:
+        yield
+    except BadFileError:
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise bad_file(path, f"{why}: {first} ({remedy})") from error

@@ -15,8 +15,14 @@ from jaxnets.interop._load_report import LoadedArray, LoadReport
 from jaxnets.interop._names_sources import names_for
 from jaxnets.interop._names_transformers import check_resnet_config
 from jaxnets.interop._weight_files import open_weights
-from jaxnets.interop._weights_match import Pair, check_match, match, renamed
-from jaxnets.interop._weights_slots import slots_of
+from jaxnets.interop._weights_match import (
+    Pair,
+    check_match,
+    check_shared,
+    match,
+    renamed,
+)
+from jaxnets.interop._weights_slots import arrays_of
 from jaxnets.models import ResNet
 
 
@@ -37,7 +43,11 @@ def load_safetensors(
 
     Names, shapes and dtypes are all checked before anything is read, and everything is
     read before anything is written: after an error the model is as it was. Values are
-    brought to the dtype and the device of the model's own.
+    brought to the dtype and the device of the model's own. Values that are NaN or
+    infinite there are loaded, and the report counts them.
+
+    An array that the model shares (two attributes that are one layer, or one `Param`)
+    may stand in the file under any of its names, or under several with equal values.
 
     Args:
         model: a network of `jaxnets.models`, or a module of your own, whose attributes
@@ -68,8 +78,8 @@ def load_safetensors(
         FileNotFoundError: if there is no such file, folder or name.
         ModuleNotFoundError: if a package of the extra `weights` is needed.
         TypeError: if an array holds no floats.
-        ValueError: if names or shapes do not fit, all of which are named, or the file
-            is damaged.
+        ValueError: if names or shapes do not fit, all of which are named, an array
+            that the model shares has different values, or the file is damaged.
 
     Example:
         >>> import tempfile
@@ -94,7 +104,7 @@ def load_safetensors(
             f"(exclude=[{exclude!r}])"
         )
     names = names_for(function, model, source, flattened)
-    slots = slots_of(model)
+    arrays = arrays_of(model)
     path = path if isinstance(path, str) else Path(path)
     with ExitStack() as stack:
         found = open_weights(path, revision, stack)
@@ -102,24 +112,30 @@ def load_safetensors(
             check_resnet_config(model, found.config)
         stored = renamed(found.arrays, rename)
         matched = match(
-            slots,
+            arrays,
             stored,
             names,
             source=source,
             exclude=exclude,
             skip_head=skip_head,
         )
-        check_match(matched, stored, names, strict=strict)
+        check_match(matched, stored, names, found.how, strict=strict)
         values = [pair.place.to_ours(pair.stored.read()) for pair in matched.pairs]
+        check_shared(matched.pairs, values, found.how)
         _write(matched.pairs, values)
     report = LoadReport(
         found.how,
         source,
         tuple(
             LoadedArray(
-                p.slot.name, p.slot.shape, p.place.name, p.stored.shape, p.stored.dtype
+                p.slot.name,
+                p.slot.shape,
+                p.place.name,
+                p.stored.shape,
+                p.stored.dtype,
+                _not_finite(value, p.slot.variable.dtype),
             )
-            for p in matched.pairs
+            for p, value in zip(matched.pairs, values, strict=True)
         ),
         tuple(slot.name for slot, _ in matched.missing),
         matched.unexpected,
@@ -129,6 +145,12 @@ def load_safetensors(
     if verbose:
         print(report)
     return report
+
+
+def _not_finite(value: np.ndarray, dtype: Any) -> int:
+    """How many values are NaN or infinite in the model's dtype, which may overflow."""
+    with np.errstate(over="ignore"):
+        return int(value.size - np.isfinite(np.asarray(value, dtype)).sum())
 
 
 def _write(pairs: Sequence[Pair], values: Sequence[np.ndarray]) -> None:

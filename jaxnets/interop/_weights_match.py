@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxnets.interop._names import Names
 from jaxnets.interop._stored import FLOATS, FUNCTION, Stored
 from jaxnets.interop._weights_layouts import Place, place_of
@@ -23,7 +25,10 @@ class Pair(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Every array of the model and of the file, sorted out."""
+    """Every array of the model and of the file, sorted out.
+
+    An array that the model shares has a pair for each of its names in the file.
+    """
 
     pairs: tuple[Pair, ...]
     missing: tuple[tuple[Slot, Place], ...]
@@ -33,7 +38,7 @@ class Match(NamedTuple):
 
 
 def match(
-    slots: Sequence[Slot],
+    arrays: Sequence[Sequence[Slot]],
     stored: Mapping[str, Stored],
     names: Names,
     *,
@@ -57,21 +62,28 @@ def match(
         return bool(hits)
 
     pairs, missing, excluded, ignored = [], [], [], []
-    for slot in slots:
-        place = place_of(FUNCTION, slot, names)
-        theirs = [] if place is None else [place.name]
-        if slot.layer in heads or is_excluded(slot.name, *theirs):
-            excluded.append(slot.name)
-            ignored += [name for name in theirs if left.pop(name, None) is not None]
-        elif place is None:
-            raise ValueError(
-                f"{FUNCTION}: source {source!r} has no place for {slot.name} "
-                f"{slot.shape} (name it in exclude, or use a model without it)"
-            )
-        elif place.name in left:
-            pairs.append(Pair(slot, place, left.pop(place.name)))
+    for slots in arrays:
+        places = [(slot, place_of(FUNCTION, slot, names)) for slot in slots]
+        found, left_out = [], []
+        for slot, place in places:
+            theirs = [] if place is None else [place.name]
+            if slot.layer in heads or is_excluded(slot.name, *theirs):
+                left_out.append(slot.name)
+                ignored += [name for name in theirs if left.pop(name, None) is not None]
+            elif place is not None and place.name in left:
+                found.append(Pair(slot, place, left.pop(place.name)))
+        known = [(slot, place) for slot, place in places if place is not None]
+        if found:
+            pairs += found
+        elif left_out:
+            excluded.append(left_out[0])
+        elif known:
+            missing.append(known[0])
         else:
-            missing.append((slot, place))
+            raise ValueError(
+                f"{FUNCTION}: source {source!r} has no place for {slots[0].name} "
+                f"{slots[0].shape} (name it in exclude, or use a model without it)"
+            )
     head_names = tuple(f"{names.layer(head)}." for head in heads)
     head_names += tuple(f"{names.layer(head)}/" for head in heads)
     for name in list(left):
@@ -100,7 +112,7 @@ def match(
 
 
 def check_match(
-    found: Match, stored: Mapping[str, Stored], names: Names, *, strict: bool
+    found: Match, stored: Mapping[str, Stored], names: Names, file: str, *, strict: bool
 ) -> None:
     """Raise unless names, shapes and dtypes fit, naming everything that does not.
 
@@ -110,16 +122,37 @@ def check_match(
         TypeError: if an array holds no floats.
     """
     if (strict and (found.missing or found.unexpected)) or not found.pairs:
-        raise ValueError(_names_message(found, stored, names))
+        raise ValueError(f"{_names_message(found, stored, names)}\nFile: {file}")
     wrong = [p for p in found.pairs if p.stored.shape != p.place.shape]
     if wrong:
-        raise ValueError(_shapes_message(wrong, names))
+        raise ValueError(f"{_shapes_message(wrong, names)}\nFile: {file}")
     for pair in found.pairs:
         if pair.stored.dtype not in FLOATS:
             raise TypeError(
                 f"{FUNCTION}: {pair.place.name!r} must hold floats "
-                f"({', '.join(FLOATS)}); got {pair.stored.dtype}"
+                f"({', '.join(FLOATS)}); got {pair.stored.dtype}\nFile: {file}"
             )
+
+
+def check_shared(
+    pairs: Sequence[Pair], values: Sequence[np.ndarray], file: str
+) -> None:
+    """Raise unless the file gives an array that the model shares one value.
+
+    Raises:
+        ValueError: if two of its names have different values.
+    """
+    first: dict[tuple[int, int | None], tuple[Pair, np.ndarray]] = {}
+    for pair, value in zip(pairs, values, strict=True):
+        other, known = first.setdefault(pair.slot.array, (pair, value))
+        if known is value or np.array_equal(known, value, equal_nan=True):
+            continue
+        raise ValueError(
+            f"{FUNCTION}: {other.slot.name} and {pair.slot.name} are one array of the "
+            f"model, so {other.place.name!r} and {pair.place.name!r} must hold equal "
+            f"values; they differ (exclude=[{pair.place.name!r}] takes the first, or "
+            f"use a model that does not share it)\nFile: {file}"
+        )
 
 
 def renamed(

@@ -12,7 +12,7 @@ from jaxnets.interop._names_sources import names_for
 from jaxnets.interop._stored import optional_package
 from jaxnets.interop._weights_layouts import place_of
 from jaxnets.interop._weights_match import COUNTS
-from jaxnets.interop._weights_slots import slots_of
+from jaxnets.interop._weights_slots import arrays_of
 
 # transformers reads no safetensors file that does not say so.
 METADATA = {"torch": {"format": "pt"}, "jaxnets": {"format": "jaxnets"}}
@@ -34,7 +34,8 @@ def save_safetensors(
     `load_state_dict(safetensors.torch.load_file(path))`, transformers through
     `from_pretrained` of a folder with `model.safetensors` and its `config.json`, Keras
     through `model.load_weights(path, by_name=True)` of an `.h5` file. The file appears
-    whole or not at all. Weights keep their dtype.
+    whole or not at all. Weights keep their dtype. An array that the model shares is
+    written once, under its first name; for torch's modules under each of its names.
 
     Args:
         model: a network of `jaxnets.models`, or a module of your own, whose attributes
@@ -75,17 +76,20 @@ def save_safetensors(
             f"{function}: there is no folder {path.parent} (make it first)"
         )
     arrays = {}
-    for slot in slots_of(model):
-        place = place_of(function, slot, names)
-        if place is None:
+    for slots in arrays_of(model):
+        places = [(slot, place_of(function, slot, names)) for slot in slots]
+        known = [(slot, place) for slot, place in places if place is not None]
+        if not known:
             raise ValueError(
-                f"{function}: source {source!r} has no place for {slot.name} "
-                f"{slot.shape} (the names of source 'jaxnets' fit every model)"
+                f"{function}: source {source!r} has no place for {slots[0].name} "
+                f"{slots[0].shape} (the names of source 'jaxnets' fit every model)"
             )
-        arrays[place.name] = np.array(place.to_theirs(slot.value()), order="C")
-        if names.convention == "torch" and slot.role == "var":
-            counts = place.name.removesuffix(".running_var") + COUNTS
-            arrays[counts] = np.zeros((), np.int64)
+        # Torch asks for a shared array under each of its names.
+        for slot, place in known if names.convention == "torch" else known[:1]:
+            arrays[place.name] = np.array(place.to_theirs(slot.value()), order="C")
+            if names.convention == "torch" and slot.role == "var":
+                counts = place.name.removesuffix(".running_var") + COUNTS
+                arrays[counts] = np.zeros((), np.int64)
     if names.convention == "keras":
         _write_whole(path, lambda temporary: _write_h5(temporary, arrays))
     else:

@@ -36,6 +36,11 @@ class Slot(NamedTuple):
         return f"{self.layer}.{self.role}" if self.layer else self.role
 
     @property
+    def array(self) -> tuple[int, int | None]:
+        """Equal for the slots of one array."""
+        return id(self.variable), self.place
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Its shape in our layout."""
         shape = tuple(self.variable.shape)
@@ -48,22 +53,36 @@ class Slot(NamedTuple):
 
 
 def slots_of(model: Any) -> list[Slot]:
-    """Every `Param` and `BatchStat` of a network, in the order of its attributes."""
-    return list(_walk(model, (), None, set()))
+    """Every `Param` and `BatchStat` of a network, in the order of its attributes.
+
+    An array that several attributes share has a slot under each of its names.
+    """
+    return list(_walk(model, (), None, ()))
+
+
+def arrays_of(model: Any) -> list[list[Slot]]:
+    """The slots of a network, those of one array together."""
+    arrays: dict[tuple[int, int | None], list[Slot]] = {}
+    for slot in slots_of(model):
+        arrays.setdefault(slot.array, []).append(slot)
+    return list(arrays.values())
 
 
 def _walk(
-    node: Any, path: tuple[str, ...], place: int | None, seen: set[tuple[int, Any]]
+    node: Any,
+    path: tuple[str, ...],
+    place: int | None,
+    parents: tuple[tuple[int, int | None], ...],
 ) -> Iterator[Slot]:
     key = (id(node), place)
-    if key in seen:  # shared: the first name counts
+    if key in parents:  # a module that refers to one that holds it
         return
-    seen.add(key)
+    parents = (*parents, key)
     if isinstance(node, Repeated):
-        *parents, number = path
+        *before, number = path
         for place in range(node.count):
-            block = (*parents, str(int(number) + place))
-            yield from _walk(node.block, block, place, seen)
+            block = (*before, str(int(number) + place))
+            yield from _walk(node.block, block, place, parents)
         return
     for name, child in vars(node).items():
         if name.startswith("_pytree"):
@@ -71,7 +90,7 @@ def _walk(
         if isinstance(child, nnx.Param | nnx.BatchStat):
             yield Slot(".".join(path), name, _kind(node, child, place), child, place)
         elif isinstance(child, nnx.Module):
-            yield from _walk(child, (*path, name), place, seen)
+            yield from _walk(child, (*path, name), place, parents)
 
 
 def _kind(module: Any, variable: Any, place: int | None) -> str:

@@ -21,6 +21,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 SOURCES = FOLDER / "src"
 LIBRARY = FOLDER / "libjaxnets.so"
+# Written behind the library, where loaders of ELF files do not look. macOS verifies
+# the signature of every library itself, and its format allows nothing behind it.
+SEAL = b"\njaxnets sha256 "
+SEALED = sys.platform != "darwin"
 
 FLAGS = ("-O3", "-std=c++20", "-fPIC", "-fvisibility=hidden", "-w")
 KERNELS = SOURCES / "kernels.cc"
@@ -75,10 +79,45 @@ def build(library: Path = LIBRARY) -> Path:
         fresh = library.with_suffix(f".{os.getpid()}.new")
         try:
             _run([*command, "-shared", *objects, "-o", str(fresh)])
+            if SEALED:
+                content = fresh.read_bytes()
+                fresh.write_bytes(content + _seal(content))
             fresh.replace(library)
         finally:
             fresh.unlink(missing_ok=True)
     return library
+
+
+def damage(library: Path) -> str | None:
+    """Why a library must not be opened, or None if it is whole.
+
+    The pages of a library are mapped before they are read, so that opening a truncated
+    one ends the process with SIGBUS. Its last bytes are a SHA-256 of all before them;
+    `strip` removes them, so the library must be stripped by the linker (`-s`) or not
+    at all.
+
+    Args:
+        library: the file.
+
+    Returns:
+        The reason, for a message.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    content = library.read_bytes()
+    if not SEALED:
+        return None
+    body, marker, digest = content.rpartition(SEAL)
+    if not marker:
+        return f"{library.name} does not end with its SHA-256: it is truncated or older"
+    if marker + digest != _seal(body):
+        return f"{library.name} does not have the SHA-256 at its end: it is damaged"
+    return None
+
+
+def _seal(content: bytes) -> bytes:
+    return SEAL + hashlib.sha256(content).hexdigest().encode()
 
 
 def fingerprint() -> str:

@@ -1,3 +1,4 @@
+import codecs
 import gzip
 import json
 import tracemalloc
@@ -54,12 +55,18 @@ def test_a_vocabulary_is_saved_as_json(tmp_path):
         ("[1]", "must hold a vocabulary"),
         ('{"format": "jaxnets-vocabulary"}', "at least two characters"),
         ('{"format": "jaxnets-vocabulary", "characters": "aba"}', "'a' stands twice"),
+        (
+            '{"format": "jaxnets-vocabulary", "characters": 7}',
+            "characters in .*v.json must be a string; got 7",
+        ),
+        ("[" * 100_000, "must be JSON"),
     ],
 )
 def test_a_file_that_is_no_vocabulary(tmp_path, content, message):
     (tmp_path / "v.json").write_text(content)
-    with pytest.raises(ValueError, match=f"Vocabulary: .*{message}"):
+    with pytest.raises(ValueError, match=rf"Vocabulary: .*{message}") as caught:
         Vocabulary.load(tmp_path / "v.json")
+    assert str(tmp_path / "v.json") in str(caught.value)
 
 
 @pytest.mark.usefixtures("untyped")
@@ -94,16 +101,59 @@ def test_reading_keeps_every_character(tmp_path):
             assert "".join(chunks) == MIXED
 
 
+ENCODINGS = {
+    "utf-8": codecs.BOM_UTF8,
+    "utf-16-le": b"\xff\xfe",
+    "utf-16-be": b"\xfe\xff",
+    "utf-32-le": b"\xff\xfe\0\0",
+    "utf-32-be": b"\0\0\xfe\xff",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_byte_order_mark_is_no_character(tmp_path, encoding, pack):
+    path = tmp_path / "text"
+    mark = ENCODINGS[encoding]
+    path.write_bytes(pack(mark + MIXED.encode(encoding)))
+    assert read_text(path) == MIXED
+    for size in (1, 2, 3, 5, 1000):
+        assert "".join(text_chunks("test", path, size=size)) == MIXED
+    vocabulary = vocabulary_of_file(path, chunk_bytes=7)
+    assert vocabulary == Vocabulary.of(MIXED)
+    ids = encode_file(path, tmp_path / "ids.npy", vocabulary, chunk_bytes=7)
+    assert vocabulary.decode(ids) == MIXED
+    path.write_bytes(pack(mark))
+    with pytest.raises(ValueError, match="must hold text; it is empty"):
+        read_text(path)
+    # A mark elsewhere is a character, as where two files were joined.
+    path.write_bytes(pack(mark + "a\ufeffb".encode(encoding)))
+    assert read_text(path) == "a\ufeffb"
+
+
 @pytest.mark.parametrize("size", [1, 3, 1000])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (codecs.BOM_UTF8 + b"abc\xffd", "must be UTF-8; byte 6 is 0xff"),
+        (b"\xff\xfea\0b", "must be UTF-16-LE; byte 4 is 0x62: truncated data"),
+        (b"\xfe\xff\0a\xdc\0\0b", "must be UTF-16-BE; byte 4 is 0xdc: illegal"),
+        (b"\xff\xfe\0\0a\0\0\0\0\0\x11\0", "must be UTF-32-LE; byte 8 is 0x00"),
         (b"abc\xffd", "must be UTF-8; byte 3 is 0xff"),
         (b"abc\xe2\x82", "must be UTF-8; byte 3 is 0xe2: unexpected end"),
         (gzip.compress(b"abcdef" * 99, mtime=0)[:-9], "whole gzip file"),
         (gzip.compress(b"abcdef" * 99, mtime=0)[:-4] + b"abcd", "whole gzip file"),
     ],
-    ids=["a wrong byte", "cut in a character", "cut gzip", "damaged gzip"],
+    ids=[
+        "a wrong byte behind a mark",
+        "UTF-16 cut in a character",
+        "half a surrogate pair",
+        "no code point",
+        "a wrong byte",
+        "cut in a character",
+        "cut gzip",
+        "damaged gzip",
+    ],
 )
 def test_a_file_that_is_no_text(tmp_path, content, message, size):
     (tmp_path / "file").write_bytes(content)

@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxnets import models
 from jaxnets.interop import load_safetensors, save_safetensors
@@ -87,9 +89,30 @@ def test_the_report_shows_the_mapping(model, theirs, capsys):
         "layer2.0.downsample.0.weight",
         (8, 4, 1, 1),
         "F32",
+        0,
     )
     assert "<- 'layer2.0.downsample.0.weight' (8, 4, 1, 1) F32" in text
     assert "ignored (8): 'bn1.num_batches_tracked'" in text
+
+
+def test_the_report_counts_what_is_not_finite(theirs):
+    kernel = np.zeros((3, 8))
+    kernel[0, 1:4] = np.nan, np.inf, -np.inf
+    change(theirs, {"fc.weight": kernel, "fc.bias": np.array([0, np.nan, 1])})
+    report = load_safetensors(blank(resnet), theirs)
+    assert report.not_finite == {"head.kernel": 3, "head.bias": 1}
+    assert "NaN or infinite values: 'head.bias': 1, 'head.kernel': 3" in str(report)
+
+
+def test_what_overflows_in_the_model_s_dtype_is_counted(tmp_path):
+    def make(rngs):
+        return nnx.Linear(2, 2, param_dtype=jnp.float16, rngs=rngs)
+
+    weight = np.array([[1.0, 1e6], [-1e5, 65504]], np.float32)
+    files.save_file({"weight": weight, "bias": np.ones(2)}, tmp_path / "a.safetensors")
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        report = load_safetensors(blank(make), tmp_path / "a.safetensors")
+    assert report.not_finite == {"kernel": 2}
 
 
 def test_every_missing_and_unexpected_name_is_named(theirs):

@@ -1,19 +1,16 @@
 """Making the native kernels, and doing without them."""
 
+import hashlib
 import importlib.util
-import os
 import re
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from jaxnets import native
 from jaxnets.native import build
-
-ROOT = Path(__file__).parents[2]
+from tests.native.processes import ROOT, run
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="the native kernels are for Linux and macOS"
@@ -52,18 +49,9 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def run(code: str, *arguments: str, **environment: str) -> str:
-    """What a fresh process with another environment prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def sealed(content: bytes) -> bytes:
+    """A file with its SHA-256 at its end, as it is documented."""
+    return content + b"\njaxnets sha256 " + hashlib.sha256(content).hexdigest().encode()
 
 
 def test_a_named_compiler_that_is_not_there_is_named(monkeypatch, tmp_path):
@@ -146,9 +134,12 @@ def test_a_wheel_of_this_platform_has_kernels_that_load(hook, warnings):
     assert "manylinux" not in data["tag"]
     ((library, place),) = data["force_include"].items()
     assert place == f"jaxnets/native/{build.LIBRARY.name}"
-    # In a process of its own: XLA takes one function for a name.
+    # In a process of its own, without `jaxnets.functional`, which loads the kernels of
+    # this tree: XLA takes one function for a name.
     load = """
-        import pathlib, sys
+        import pathlib, sys, types
+        package = sys.modules["jaxnets"] = types.ModuleType("jaxnets")
+        package.__path__ = ["jaxnets"]
         from jaxnets import native
         native.LIBRARY = pathlib.Path(sys.argv[1])
         print(native.missing(), native.instructions())
@@ -165,8 +156,9 @@ def test_a_wheel_of_this_platform_has_kernels_that_load(hook, warnings):
     [
         (None, "needs compiled kernels: python -m jaxnets.native makes them"),
         (b"damaged", "could not load its kernels .*python -m jaxnets.native .* anew"),
+        (sealed(b"text"), "could not load its kernels .*jaxnets.native makes them an"),
     ],
-    ids=["no library", "a damaged library"],
+    ids=["no library", "a damaged library", "no library at all"],
 )
 def test_why_the_kernels_are_missing(monkeypatch, tmp_path, content, reason):
     monkeypatch.delenv("JAXNETS_NATIVE", raising=False)

@@ -91,6 +91,7 @@ def work(part: str, facts: ConvFacts) -> Work:
 def _call(
     part: str, a: jax.Array, b: jax.Array, facts: ConvFacts, shape: tuple[int, ...]
 ) -> jax.Array:
+    native.check_process()
     spec, rank = facts.spec, len(facts.window)
     none, one = (0,) * (RANK - rank), (1,) * (RANK - rank)
     by_tiles = tiles(part, facts, work_of_sums(part, facts).flops)

@@ -1,6 +1,7 @@
 // The three functions as XLA calls them.
 #include "xla/ffi/api/ffi.h"
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -76,9 +77,19 @@ ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
   return ffi::Error::Success();
 }
 
+constexpr const char* kForked =
+    "jaxnets native convolution: this process was forked after the kernels had run, "
+    "and a forked process has none of JAX's threads (start processes by "
+    "multiprocessing's 'spawn' or 'forkserver')";
+
+// Whether the kernels have run, and whether this process was forked since.
+std::atomic<bool> called{false}, forked{false};
+
 template <typename Run>
 ffi::Error with_team(ffi::ThreadPool& pool, std::string_view instructions,
                      const Run& run) {
+  if (forked) return ffi::Error(ffi::ErrorCode::kFailedPrecondition, kForked);
+  called = true;
   const Kernels* kernels = kernels_named(instructions);
   if (kernels == nullptr)
     return wrong("this processor has no kernels for instructions " +
@@ -170,5 +181,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxnets_conv_kernel_grad, jaxnets::KernelGrad,
 extern "C" const char* jaxnets_sources() { return JAXNETS_SOURCES; }
 
 extern "C" const char* jaxnets_instructions() { return jaxnets::best_kernels().name; }
+
+// A forked child calls this first.
+extern "C" void jaxnets_after_fork() { jaxnets::forked = jaxnets::called.load(); }
+
+// Why the kernels refuse to run in this process, or null.
+extern "C" const char* jaxnets_refusal() {
+  return jaxnets::forked ? jaxnets::kForked : nullptr;
+}
 
 #pragma GCC visibility pop
