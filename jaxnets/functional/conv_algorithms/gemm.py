@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
-from jaxnets.functional.conv_algorithms import shift
+from jaxnets.functional.conv_algorithms import _stride_channels, shift
 from jaxnets.functional.conv_algorithms._blocks import (
     Blocks,
     cut,
@@ -30,15 +30,22 @@ from jaxnets.functional.conv_algorithms._blocks import (
     output_rows,
     sum_blocks,
 )
+from jaxnets.functional.conv_algorithms._fft_core import (
+    forward_facts,
+    input_grad_facts,
+    kernel_grad_facts,
+)
 from jaxnets.functional.conv_algorithms._fold import fold_input_grad
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
+from jaxnets.functional.conv_algorithms._scratch import arrays, padded
 from jaxnets.functional.conv_algorithms._spec import (
     ConvFacts,
     ConvSpec,
     Work,
     copied_bytes,
 )
+from jaxnets.functional.conv_algorithms._stride_channels import MOST_PHASES
 from jaxnets.functional.conv_algorithms._taps import patches
 
 BUFFER_BYTES, IMAGE_BYTES, FOLD_BYTES = 2 << 20, 16 << 20, 8 << 20
@@ -62,6 +69,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
         ones = (1,) * len(window)
         cells = x.reshape(len(x), *ones, prod(x.shape[1:]))
         return shift.forward(cells, kernel.reshape(*ones, -1, out), spec)
+    if _stride_channels.suits(spec, tuple(window)):
+        facts = forward_facts(x, kernel, spec)
+        return _stride_channels.forward(forward, x, kernel, facts)
     window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
     split = kernel.reshape(prod(window), fan_in, spec.groups, out // spec.groups)
     weights = split.transpose(2, 0, 1, 3).reshape(
@@ -94,9 +104,13 @@ def input_grad(
         return dx.reshape(len(g), *spatial, fan_in)
     if _side_by_side(spec, tuple(window)):
         return _lay_out(g, kernel, spec, spatial)
+    if _stride_channels.suits(spec, tuple(window)):
+        facts = input_grad_facts(g, kernel, spec, spatial)
+        return _stride_channels.input_grad(input_grad, g, kernel, facts)
     image = prod(g.shape[1:-1]) * prod(window) * fan_in * spec.groups
     image *= wide_dtype(g.dtype).itemsize
-    if _folds(prod(window), fan_in, out // spec.groups, image):
+    folds = _folds(prod(window), fan_in, out // spec.groups, image)
+    if folds and prod(spec.strides) <= MOST_PHASES:
         images = max(1, FOLD_BYTES // max(1, image))
         ones = (1,) * len(window)
         whole = spec._replace(strides=ones, padding=((0, 0),) * len(window))
@@ -122,6 +136,9 @@ def kernel_grad(
         cells = x.reshape(len(x), *ones, prod(x.shape[1:]))
         dk = shift.kernel_grad(cells, g, spec, ones)
         return dk.reshape(*window, x.shape[-1], g.shape[-1])
+    if _stride_channels.suits(spec, window):
+        facts = kernel_grad_facts(x, g, spec, window)
+        return _stride_channels.kernel_grad(kernel_grad, x, g, facts)
     taps, out, fan_in = prod(window), g.shape[-1], x.shape[-1] // spec.groups
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
@@ -153,6 +170,11 @@ def work(part: str, facts: ConvFacts) -> Work:
         cells = facts.channels * prod(facts.spatial)
         flat = facts._replace(spatial=ones, window=ones, channels=cells)
         return shift.work(part, flat)
+    side_by_side = _side_by_side(facts.spec, facts.window)
+    if _stride_channels.suits(facts.spec, facts.window) and not (
+        part == "input_grad" and side_by_side
+    ):
+        return work(part, _stride_channels.reduced(facts))
     taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
     inner, outer = facts.channels, facts.out
     cells, results = facts.spatial, facts.positions
@@ -160,17 +182,20 @@ def work(part: str, facts: ConvFacts) -> Work:
     arrays += size * (facts.batch * prod(results) * outer + facts.kernel_cells)
     kind = "grouped" if facts.spec.groups > 1 else "dense"
     calls, products = 1, float(facts.products)
-    if part == "input_grad" and _side_by_side(facts.spec, facts.window):
+    if part == "input_grad" and side_by_side:
         return Work(2 * products, 2 * arrays, calls, kind)
     image = size * prod(facts.positions) * taps * facts.channels
-    if part == "input_grad" and _folds(taps, facts.fan_in, facts.fan_out, image):
+    phases = prod(facts.spec.strides)
+    folds = phases <= MOST_PHASES and _folds(taps, facts.fan_in, facts.fan_out, image)
+    if part == "input_grad" and folds:
         calls = -(-facts.batch // max(1, FOLD_BYTES // max(1, image)))
         moved = 2 * facts.batch * image + arrays
         return Work(2 * products, moved, calls, kind)
     if part == "input_grad":
         inner, outer, cells, results = outer, inner, results, cells
-        calls = prod(facts.spec.strides)
         products = facts.every_cell_products
+        calls = phases if phases <= MOST_PHASES else 1
+        products *= phases / calls
         taps = -(-taps // calls)
     runs = facts.batch * prod(results) * taps * facts.spec.groups
     copied = copied_bytes(runs, inner // facts.spec.groups, size)
@@ -178,6 +203,34 @@ def work(part: str, facts: ConvFacts) -> Work:
     blocks = cut(facts.batch, results, limit, BUFFER_BYTES, IMAGE_BYTES)
     calls *= blocks.number(facts.batch, results)
     return Work(2 * products, 2 * copied + arrays, calls, kind)
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """A block of patches, and what it is cut from with its padding."""
+    taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
+    wide = jnp.dtype(wide_dtype(facts.dtype)).itemsize
+    if taps == 1 or _sees_all(facts.spec, facts.spatial, facts.window):
+        return shift.scratch(part, facts)
+    if part == "input_grad" and _side_by_side(facts.spec, facts.window):
+        return float(wide * facts.batch * prod(facts.positions) * taps * facts.channels)
+    if _stride_channels.suits(facts.spec, facts.window):
+        return 2 * arrays(facts) + scratch(part, _stride_channels.reduced(facts))
+    inner, results = facts.channels, facts.positions
+    phases = prod(facts.spec.strides)
+    image = wide * prod(facts.positions) * taps * facts.channels
+    if part == "input_grad":
+        if phases <= MOST_PHASES and _folds(taps, facts.fan_in, facts.fan_out, image):
+            return float(2 * max(image, FOLD_BYTES))
+        inner, results = facts.out, facts.spatial
+        if phases <= MOST_PHASES:
+            pairs = zip(results, facts.spec.strides, strict=True)
+            results, taps = tuple(-(-n // s) for n, s in pairs), -(-taps // phases)
+    position = taps * inner * size
+    blocks = cut(facts.batch, results, position, BUFFER_BYTES, IMAGE_BYTES)
+    block = blocks.images * blocks.rows * prod(results[1:]) * position
+    images = facts.batch if blocks.rows < results[0] else blocks.images
+    # Patches are laid out one axis after the other, from one array into the next.
+    return 2.0 * block + images * padded(part, facts)
 
 
 def _side_by_side(spec: ConvSpec, window: tuple[int, ...]) -> bool:

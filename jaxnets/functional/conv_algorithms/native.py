@@ -25,7 +25,10 @@ import numpy as np
 
 from jaxnets import native
 from jaxnets.functional.conv_algorithms import _fft_core as core
-from jaxnets.functional.conv_algorithms._native_sums import work_of_sums
+from jaxnets.functional.conv_algorithms._native_sums import (
+    scratch_of_sums,
+    work_of_sums,
+)
 from jaxnets.functional.conv_algorithms._native_transforms import tiles
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
@@ -83,6 +86,14 @@ def work(part: str, facts: ConvFacts) -> Work:
     arrays += facts.batch * prod(facts.positions) * facts.out
     moved = size * (arrays + 2 * by_tiles.spectra)
     return Work(by_tiles.flops, moved, 1, "transforms")
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """The spectra of the kernel, or what sums copy."""
+    by_tiles = tiles(part, facts, work_of_sums(part, facts).flops)
+    if by_tiles is None:
+        return scratch_of_sums(part, facts)
+    return scratch_of_sums(part, facts) + 8 * by_tiles.spectra
 
 
 def _call(

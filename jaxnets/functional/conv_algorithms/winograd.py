@@ -36,6 +36,7 @@ from jaxnets.functional.conv_algorithms._blocks import (
 )
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
+from jaxnets.functional.conv_algorithms._scratch import padded
 from jaxnets.functional.conv_algorithms._spec import (
     ConvFacts,
     ConvSpec,
@@ -200,6 +201,19 @@ def work(part: str, facts: ConvFacts) -> Work:
     if not REUSED_BYTES < fresh <= FRESH_BYTES:
         fresh = 0
     return Work(products + transforms, touched, calls, "dense", fresh)
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """The kernel's transform, a block of tiles and what it is cut from."""
+    results = facts.spatial if part == "input_grad" else facts.positions
+    size, m = jnp.dtype(wide_dtype(facts.dtype)).itemsize, tile_size(results)
+    components, tiles = (m + 2) ** len(results), _tiles(results, m)
+    position = components * (facts.channels + facts.out) * size
+    blocks = cut(facts.batch, tiles, position, BUFFER_BYTES)
+    block = blocks.images * blocks.rows * prod(tiles[1:]) * position
+    images = facts.batch if blocks.rows < tiles[0] else blocks.images
+    kernels = size * components * facts.fan_in * facts.out
+    return 2.0 * (block + kernels) + images * padded(part, facts)
 
 
 def tile_size(positions: tuple[int, ...]) -> int:
