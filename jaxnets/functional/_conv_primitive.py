@@ -29,6 +29,7 @@ from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._conv_rule import Target, choose, refuse_elsewhere
 from jaxnets.functional._mesh import cut_like, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
+from jaxnets.functional.conv_algorithms._trim import RUN_TRIMMED
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 _DIRECT = ConvPlan("direct", "direct", "direct")
@@ -66,30 +67,29 @@ def kernel_grad(
 
 def _run_conv(x, kernel, *, spec, plan, target):
     algorithm = "direct" if 0 in x.shape + kernel.shape else plan.forward
-    if algorithm == "auto":
-        facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
-        algorithm = choose("forward", facts, target)
-    refuse_elsewhere(algorithm, target)
-    return ALGORITHMS[algorithm].forward(x, kernel, spec)
+    facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
+    return _run_by(algorithm, "forward", x, kernel, facts, target)
 
 
 def _run_input_grad(g, kernel, *, spec, spatial, plan, target):
     algorithm = "direct" if 0 in g.shape + kernel.shape + spatial else plan.input_grad
-    if algorithm == "auto":
-        x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
-        facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
-        algorithm = choose("input_grad", facts, target)
-    refuse_elsewhere(algorithm, target)
-    return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
+    x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
+    facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
+    return _run_by(algorithm, "input_grad", g, kernel, facts, target)
 
 
 def _run_kernel_grad(x, g, *, spec, window, plan, target):
     algorithm = "direct" if 0 in x.shape + g.shape else plan.kernel_grad
+    facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
+    return _run_by(algorithm, "kernel_grad", x, g, facts, target)
+
+
+def _run_by(algorithm, part, a, b, facts, target):
+    """One part of a convolution, by the algorithm named, of what is not padding."""
     if algorithm == "auto":
-        facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
-        algorithm = choose("kernel_grad", facts, target)
+        algorithm = choose(part, facts, target)
     refuse_elsewhere(algorithm, target)
-    return ALGORITHMS[algorithm].kernel_grad(x, g, spec, window)
+    return RUN_TRIMMED[part](ALGORITHMS[algorithm], a, b, facts)
 
 
 def _facts(x_shape, window, out, spec, dtype) -> ConvFacts:

@@ -15,6 +15,12 @@ from typing import NamedTuple
 from jaxnets.functional._conv_cost import costs
 from jaxnets.functional._conv_plans import canonical_platform, tuned_plan
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, Work, is_exact
+from jaxnets.functional.conv_algorithms._scratch import arrays
+from jaxnets.functional.conv_algorithms._trim import supported
+
+MOST_SCRATCH, LEAST_SCRATCH = 8, 256 << 20
+"""Scratch that `"auto"` allows an algorithm: so many times the bytes of x, the kernel
+and the output, and what it need not be below."""
 
 ROUNDING_MORE = frozenset({"winograd", "fft", "overlap_add"})
 
@@ -46,7 +52,6 @@ class Candidate(NamedTuple):
 def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
     """All algorithms, the one that `"auto"` takes first, those that are out last."""
     known = costs(platform)
-    basis = known.basis(facts)
     found = []
     for name, algorithm in ALGORITHMS.items():
         reason = algorithm.unsupported(facts)
@@ -54,13 +59,28 @@ def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
             reason = "runs on CPU alone"
         if reason is None and name in ROUNDING_MORE and is_exact(facts.spec.precision):
             reason = "rounds more than precision='highest' allows"
+        if reason is None:
+            reason = too_much_memory(name, part, facts)
         if reason is not None:
             found.append(Candidate(name, None, float("inf"), reason))
             continue
-        work = algorithm.work(part, facts)
-        seconds = known.seconds(name, part, work, basis)
+        run = supported(algorithm, facts)
+        work = algorithm.work(part, run)
+        seconds = known.seconds(name, part, work, known.basis(run))
         found.append(Candidate(name, work, seconds, ""))
     return sorted(found, key=lambda candidate: candidate.seconds)
+
+
+def too_much_memory(name: str, part: str, facts: ConvFacts) -> str | None:
+    """Why an algorithm takes more memory than `"auto"` allows it, or None."""
+    run = supported(ALGORITHMS[name], facts)
+    needed, held = ALGORITHMS[name].scratch(part, run), arrays(facts)
+    if needed <= max(LEAST_SCRATCH, MOST_SCRATCH * held):
+        return None
+    return (
+        f"needs {needed / 1e6:.3g} MB of scratch, more than {MOST_SCRATCH} times the "
+        f"{held / 1e6:.3g} MB of its arrays"
+    )
 
 
 def choose(part: str, facts: ConvFacts, target: Target) -> str:

@@ -16,6 +16,9 @@ from jax import lax
 from jaxnets.functional.conv_algorithms._fft_sizes import Axis
 from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
+MOST_CUT = 32
+"""Tiles that are a slice each."""
+
 
 class Tile(NamedTuple):
     """How one axis is cut.
@@ -154,7 +157,9 @@ def take(
         reach = plan.taps[axis] - 1 if overlap else 0
         stride = tile.at_once * tile.step
         a = lax.dynamic_slice_in_dim(a, place * stride, stride + reach, 3 + axis)
-        if tile.at_once > 1:
+        if tile.at_once > MOST_CUT:
+            a = _side_by_side(a, 3 + axis, tile, reach)
+        elif tile.at_once > 1:
             firsts = range(0, stride, tile.step)
             cut = [
                 lax.slice_in_dim(a, first, first + tile.step + reach, axis=3 + axis)
@@ -162,6 +167,26 @@ def take(
             ]
             a = jnp.concatenate(cut)
     return a
+
+
+def _side_by_side(a: jax.Array, axis: int, tile: Tile, reach: int) -> jax.Array:
+    """The tiles along an axis of `at_once` steps and `reach` cells, as images.
+
+    A tile is a step and what it sees of the next ones, so the slices are as many as
+    those, however many tiles there are.
+    """
+    pieces, number = [], tile.at_once
+    for first in range(0, tile.step + reach, tile.step):
+        length = min(tile.step, tile.step + reach - first)
+        end = first + (number - 1) * tile.step + length
+        piece = lax.slice_in_dim(a, first, end, axis=axis)
+        widths = [(0, 0, 0)] * a.ndim
+        widths[axis] = (0, tile.step - length, 0)
+        piece = lax.pad(piece, jnp.zeros((), a.dtype), widths)
+        piece = piece.reshape(*a.shape[:axis], number, tile.step, *a.shape[axis + 1 :])
+        pieces.append(lax.slice_in_dim(piece, 0, length, axis=axis + 1))
+    tiles = jnp.moveaxis(jnp.concatenate(pieces, axis + 1), axis, 0)
+    return tiles.reshape(-1, *tiles.shape[2:])
 
 
 def by_images(

@@ -4,7 +4,8 @@ The kernels in `jaxnets/native/src` decide by counting products of vectors, and 
 this, for the widest vectors.
 """
 
-from math import prod
+import os
+from math import gcd, prod
 
 import jax.numpy as jnp
 
@@ -15,6 +16,15 @@ from jaxnets.functional.conv_algorithms._spec import ConvFacts, Work
 FEW_RESULTS = 128
 MANY_PRODUCTS = 128
 OWN_VECTORS = 20
+
+# As in `geometry.h` and `problem.h`.
+LEAST_ROW = 24
+BOX_FLOATS = 1 << 16
+THREADS = os.cpu_count() or 1
+
+# As in `fold_choice.cc`.
+MOST_BEYOND = 4
+MOST_REACH = 1 << 20
 
 
 def work_of_sums(part: str, facts: ConvFacts) -> Work:
@@ -55,6 +65,27 @@ def work_of_sums(part: str, facts: ConvFacts) -> Work:
     return Work(2 * facts.products * filled, moved, calls, kind)
 
 
+def scratch_of_sums(part: str, facts: ConvFacts) -> float:
+    """Bytes of the kernel in another order, and of the pixels that each thread copies.
+
+    A thread copies some 2^16 numbers, or as many as a row of `LEAST_ROW` results meets.
+    """
+    inner = facts.fan_out if part == "input_grad" else facts.fan_in
+    met = 1
+    for axis, (taps, s, d) in enumerate(
+        zip(facts.window, facts.spec.strides, facts.spec.dilation, strict=True)
+    ):
+        results = LEAST_ROW if axis + 1 == len(facts.window) else 1
+        if part == "input_grad":
+            taps, d, s = -(-taps * gcd(s, d) // s), d // gcd(s, d), 1
+        reach = (results - 1) * s + d * (taps - 1) + 1
+        met *= min(reach, 2 * results * taps)
+    lanes = LANES if facts.spec.groups > 1 and facts.fan_out < LANES else 1
+    copied = max(BOX_FLOATS, met * inner * lanes)
+    own = LANES if facts.spec.groups > 1 else 1
+    return 4.0 * (2 * own * facts.kernel_cells + THREADS * copied)
+
+
 def _vectors(channels: int) -> int:
     return -(-channels // LANES)
 
@@ -67,10 +98,12 @@ def _share_vectors(part: str, facts: ConvFacts, terms: int, results: int) -> boo
     if terms == 1:
         return True
     strides, taps, cells = prod(facts.spec.strides), prod(facts.window), 1.0
+    pairs = zip(facts.spec.strides, facts.window, strict=True)
+    met = prod(min(s, 2 * n) for s, n in pairs)
     if part == "input_grad":
         taps /= strides
     else:
-        cells = strides
+        cells = met
     together = min(groups, -(-LANES // results))
     spread = 2 * LANES if together * terms > LANES else 8
     product = 3 if taps * terms > MANY_PRODUCTS else 1.5
@@ -92,6 +125,10 @@ def _folded_input_grad(facts: ConvFacts) -> float | None:
     """What `suits_fold` in `fold_choice.cc` compares."""
     facts = _simplest(facts)
     groups, fan_in, fan_out = facts.spec.groups, facts.fan_in, facts.fan_out
+    step = facts.spec.strides[-1] if facts.positions[-1] > 1 else 1
+    reach = facts.spec.dilation[-1] * (facts.window[-1] - 1) + step
+    if reach > MOST_BEYOND * facts.spatial[-1] or reach > MOST_REACH // facts.channels:
+        return None
     cells, taps = facts.batch * prod(facts.spatial), prod(facts.window)
     strides = prod(facts.spec.strides)
     products = taps / strides * fan_out

@@ -3,19 +3,22 @@
 With stride s, input cell i only meets taps t with dilation · t ≡ i + lo (mod s). So the
 cells of one phase (i + lo) mod s are a convolution, of stride 1, of g with every
 s-th-or-so tap turned over, and the phases interleave. Spreading g with zeros instead,
-as `lhs_dilation` does, multiplies by s zeros for every number, an axis.
+as `lhs_dilation` does, multiplies by s zeros for every number, an axis. That is done
+for more than `most_phases`, lest the program grow with them.
 """
 
 from collections.abc import Callable
 from itertools import product
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnets.functional._shapes import dilated_size
 from jaxnets.functional.conv_algorithms._spec import ConvSpec
+from jaxnets.functional.conv_algorithms._stride_channels import MOST_PHASES
 
 
 class _Phase(NamedTuple):
@@ -32,10 +35,13 @@ def input_grad_by(
     kernel: jax.Array,
     spec: ConvSpec,
     spatial: tuple[int, ...],
+    most_phases: int = MOST_PHASES,
 ) -> jax.Array:
     """The input gradient from an algorithm's `forward`, which sees stride 1 alone."""
     channels = kernel.shape[-2] * spec.groups
     turned = turn_over(kernel, spec.groups)
+    if prod(spec.strides) > most_phases:
+        return forward(*_spread(g, turned, spec, spatial))
     counts = [-(-size // s) for size, s in zip(spatial, spec.strides, strict=True)]
     phases = []
     for offsets in product(*map(range, spec.strides)):
@@ -71,6 +77,28 @@ def turn_over(kernel: jax.Array, groups: int) -> jax.Array:
     split = flipped.reshape(*window, fan_in, groups, out // groups)
     swapped = jnp.swapaxes(split, -3, -1)
     return swapped.reshape(*window, out // groups, groups * fan_in)
+
+
+def _spread(
+    g: jax.Array, turned: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array, ConvSpec]:
+    """What gives the input gradient as one convolution: g with zeros in between."""
+    widths = [(0, 0, s - 1) for s in spec.strides]
+    zero = jnp.zeros((), g.dtype)
+    spread = lax.pad(g, zero, [(0, 0, 0), *widths, (0, 0, 0)])
+    padding = []
+    for size, cells, taps, dilation, (lo, _) in zip(
+        spatial,
+        spread.shape[1:-1],
+        turned.shape,
+        spec.dilation,
+        spec.padding,
+        strict=False,
+    ):
+        reach = dilated_size(taps, dilation) - 1
+        padding.append((reach - lo, size - cells + lo))
+    ones = (1,) * len(spatial)
+    return spread, turned, spec._replace(strides=ones, padding=tuple(padding))
 
 
 def _phase(

@@ -20,6 +20,14 @@ from jaxnets.functional.conv_algorithms._taps import tap_views
 MOST_ADDED = 8
 """Rows that are added as arrays."""
 
+MOST_WRITTEN = 256
+"""Products in a program."""
+
+
+def are_few(window: tuple[int, ...], height: int) -> bool:
+    """Whether the products of all rows, by one row of taps, are few enough to write."""
+    return prod(window[1:]) * min(height, MOST_ADDED) <= MOST_WRITTEN
+
 
 def sums_of_taps(
     padded: jax.Array, g: jax.Array, spec: ConvSpec, window: tuple[int, ...]

@@ -9,6 +9,10 @@ from jax import lax
 
 from jaxnets.functional._shapes import dilated_size
 from jaxnets.functional.conv_algorithms._spec import ConvSpec
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
+
+MOST_SLICES = 64
+"""Taps of an axis that are a slice each; more go in a loop."""
 
 LONG_RUN = 64
 """Channels that XLA on CPU copies as fast as whole rows."""
@@ -21,11 +25,13 @@ def tap_views(
     positions: tuple[int, ...],
 ) -> Iterator[jax.Array]:
     """For every tap in row-major order what it meets: `(batch, *positions, in)`."""
+    strides = (1, *spec.strides, 1)
+    sizes = [dilated_size(n, s) for n, s in zip(positions, spec.strides, strict=True)]
     for tap in product(*map(range, window)):
-        view = padded
-        for axis, place in enumerate(tap):
-            view = _view(view, 1 + axis, place, axis, spec, positions)
-        yield view
+        first = [t * d for t, d in zip(tap, spec.dilation, strict=True)]
+        last = [at + size for at, size in zip(first, sizes, strict=True)]
+        whole = padded.shape
+        yield lax.slice(padded, (0, *first, 0), (whole[0], *last, whole[-1]), strides)
 
 
 def patches(
@@ -41,12 +47,37 @@ def patches(
     compile, and all but the first copy long runs.
     """
     for axis in reversed(range(len(window))):
+        if window[axis] > MOST_SLICES:
+            padded = _tap_by_tap(padded, axis, spec, window[axis], positions[axis])
+            continue
         views = [
             _view(padded, 1 + axis, tap, axis, spec, positions)
             for tap in range(window[axis])
         ]
         padded = jnp.concatenate(views, axis=-1) if len(views) > 1 else views[0]
     return padded
+
+
+def _tap_by_tap(
+    x: jax.Array, axis: int, spec: ConvSpec, taps: int, positions: int
+) -> jax.Array:
+    """`patches` along one axis, whose window is too long to be written out."""
+    where, stride = 1 + axis, spec.strides[axis]
+    shape = (*x.shape[:where], positions, *x.shape[where + 1 : -1])
+    begin = [0] * len(shape)
+
+    def put(tap: jax.Array, found: jax.Array) -> jax.Array:
+        view = lax.dynamic_slice_in_dim(
+            x, tap * spec.dilation[axis], dilated_size(positions, stride), where
+        )
+        view = lax.slice_in_dim(view, 0, view.shape[where], stride, where)
+        return lax.dynamic_update_slice(
+            found, view[..., None, :], (*map(jnp.int32, begin), tap, jnp.int32(0))
+        )
+
+    found = zeros_varying((*shape, taps, x.shape[-1]), x.dtype, x)
+    found = lax.fori_loop(jnp.int32(0), jnp.int32(taps), put, found)
+    return found.reshape(*shape, taps * x.shape[-1])
 
 
 def tile_views(

@@ -145,6 +145,11 @@ def work(part: str, facts: ConvFacts) -> Work:
     return Work(2 * products, size * arrays, 1, kind)
 
 
+def scratch(part: str, facts: ConvFacts) -> float:
+    """None that is known of."""
+    return 0.0
+
+
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
     """Where batch, channels and space stand in arrays of `ndim` axes."""
     last, first = ndim - 1, ndim - 2

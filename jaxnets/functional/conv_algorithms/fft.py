@@ -35,6 +35,7 @@ from jaxnets.functional.conv_algorithms import _fft_work
 from jaxnets.functional.conv_algorithms._fft_sizes import reduce_axes
 from jaxnets.functional.conv_algorithms._fft_tiles import Plan, Tile
 from jaxnets.functional.conv_algorithms._fft_work import unsupported as unsupported
+from jaxnets.functional.conv_algorithms._scratch import arrays, spectra
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
 WHOLE_BYTES = 24 << 20
@@ -66,6 +67,11 @@ def kernel_grad(
 def work(part: str, facts: ConvFacts) -> Work:
     """Flops, bytes and calls of `part`, as `_fft_work` counts them."""
     return _fft_work.work(part, facts, plan(facts))
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """The spectra of the kernel and of one step, and copies with channels leading."""
+    return spectra(facts, plan(facts)) + 2 * arrays(facts)
 
 
 def plan(facts: ConvFacts) -> Plan | None:

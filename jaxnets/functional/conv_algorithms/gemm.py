@@ -9,6 +9,8 @@ Memory: a patch buffer of about `BUFFER_BYTES`, window times larger than what it
     it. Patches of the whole batch would go through main memory: 2 to 4 times slower
     on CPU. Products to be shifted take about `FOLD_BYTES`, for one large image up to
     `IMAGE_BYTES` · out / in.
+Programs: axes of more than 64 taps are read in a loop; strides of more than 16 phases
+    become channels (`_stride_channels.py`).
 Accuracy: that of `direct`; the sums are formed in another order.
 Does not support: nothing; every spec is honoured. A window of one cell, or of
     all cells of the image, has no patches: it is the one product of `shift`.
@@ -19,10 +21,9 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
-from jaxnets.functional.conv_algorithms import shift
+from jaxnets.functional.conv_algorithms import _stride_channels, shift
 from jaxnets.functional.conv_algorithms._blocks import (
     Blocks,
     cut,
@@ -30,15 +31,23 @@ from jaxnets.functional.conv_algorithms._blocks import (
     output_rows,
     sum_blocks,
 )
+from jaxnets.functional.conv_algorithms._fft_core import (
+    forward_facts,
+    input_grad_facts,
+    kernel_grad_facts,
+)
 from jaxnets.functional.conv_algorithms._fold import fold_input_grad
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
+from jaxnets.functional.conv_algorithms._lay_out import grouped_dot, lay_out
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
+from jaxnets.functional.conv_algorithms._scratch import arrays, padded
 from jaxnets.functional.conv_algorithms._spec import (
     ConvFacts,
     ConvSpec,
     Work,
     copied_bytes,
 )
+from jaxnets.functional.conv_algorithms._stride_channels import MOST_PHASES
 from jaxnets.functional.conv_algorithms._taps import patches
 
 BUFFER_BYTES, IMAGE_BYTES, FOLD_BYTES = 2 << 20, 16 << 20, 8 << 20
@@ -62,6 +71,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
         ones = (1,) * len(window)
         cells = x.reshape(len(x), *ones, prod(x.shape[1:]))
         return shift.forward(cells, kernel.reshape(*ones, -1, out), spec)
+    if _stride_channels.suits(spec, tuple(window)):
+        facts = forward_facts(x, kernel, spec)
+        return _stride_channels.forward(forward, x, kernel, facts)
     window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
     split = kernel.reshape(prod(window), fan_in, spec.groups, out // spec.groups)
     weights = split.transpose(2, 0, 1, 3).reshape(
@@ -71,7 +83,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     def some(padded: jax.Array) -> jax.Array:
         here = (output_rows(padded, spec, window), *positions[1:])
         rows = _patches(padded, spec, window, here)
-        y = _dot(rows, weights, (((2,), (1,)), ((0,), (0,))), spec).astype(x.dtype)
+        y = grouped_dot(rows, weights, (((2,), (1,)), ((0,), (0,))), spec).astype(
+            x.dtype
+        )
         y = y.reshape(spec.groups * len(padded), *here, out // spec.groups)
         return join_groups(y, spec.groups)
 
@@ -93,10 +107,14 @@ def input_grad(
         dx = shift.input_grad(g, kernel.reshape(*ones, -1, out), spec, ones)
         return dx.reshape(len(g), *spatial, fan_in)
     if _side_by_side(spec, tuple(window)):
-        return _lay_out(g, kernel, spec, spatial)
+        return lay_out(g, kernel, spec, spatial)
+    if _stride_channels.suits(spec, tuple(window)):
+        facts = input_grad_facts(g, kernel, spec, spatial)
+        return _stride_channels.input_grad(input_grad, g, kernel, facts)
     image = prod(g.shape[1:-1]) * prod(window) * fan_in * spec.groups
     image *= wide_dtype(g.dtype).itemsize
-    if _folds(prod(window), fan_in, out // spec.groups, image):
+    folds = _folds(prod(window), fan_in, out // spec.groups, image)
+    if folds and prod(spec.strides) <= MOST_PHASES:
         images = max(1, FOLD_BYTES // max(1, image))
         ones = (1,) * len(window)
         whole = spec._replace(strides=ones, padding=((0, 0),) * len(window))
@@ -122,6 +140,9 @@ def kernel_grad(
         cells = x.reshape(len(x), *ones, prod(x.shape[1:]))
         dk = shift.kernel_grad(cells, g, spec, ones)
         return dk.reshape(*window, x.shape[-1], g.shape[-1])
+    if _stride_channels.suits(spec, window):
+        facts = kernel_grad_facts(x, g, spec, window)
+        return _stride_channels.kernel_grad(kernel_grad, x, g, facts)
     taps, out, fan_in = prod(window), g.shape[-1], x.shape[-1] // spec.groups
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
@@ -129,7 +150,7 @@ def kernel_grad(
         columns = split_groups(g, spec.groups).reshape(
             spec.groups, len(g) * prod(g.shape[1:-1]), out // spec.groups
         )
-        return _dot(rows, columns, (((1,), (1,)), ((0,), (0,))), spec)
+        return grouped_dot(rows, columns, (((1,), (1,)), ((0,), (0,))), spec)
 
     # Every block adds to the sum, which should not be more to move than its patches.
     moved = taps * fan_in * out * wide_dtype(x.dtype).itemsize
@@ -153,6 +174,11 @@ def work(part: str, facts: ConvFacts) -> Work:
         cells = facts.channels * prod(facts.spatial)
         flat = facts._replace(spatial=ones, window=ones, channels=cells)
         return shift.work(part, flat)
+    side_by_side = _side_by_side(facts.spec, facts.window)
+    if _stride_channels.suits(facts.spec, facts.window) and not (
+        part == "input_grad" and side_by_side
+    ):
+        return work(part, _stride_channels.reduced(facts))
     taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
     inner, outer = facts.channels, facts.out
     cells, results = facts.spatial, facts.positions
@@ -160,17 +186,20 @@ def work(part: str, facts: ConvFacts) -> Work:
     arrays += size * (facts.batch * prod(results) * outer + facts.kernel_cells)
     kind = "grouped" if facts.spec.groups > 1 else "dense"
     calls, products = 1, float(facts.products)
-    if part == "input_grad" and _side_by_side(facts.spec, facts.window):
+    if part == "input_grad" and side_by_side:
         return Work(2 * products, 2 * arrays, calls, kind)
     image = size * prod(facts.positions) * taps * facts.channels
-    if part == "input_grad" and _folds(taps, facts.fan_in, facts.fan_out, image):
+    phases = prod(facts.spec.strides)
+    folds = phases <= MOST_PHASES and _folds(taps, facts.fan_in, facts.fan_out, image)
+    if part == "input_grad" and folds:
         calls = -(-facts.batch // max(1, FOLD_BYTES // max(1, image)))
         moved = 2 * facts.batch * image + arrays
         return Work(2 * products, moved, calls, kind)
     if part == "input_grad":
         inner, outer, cells, results = outer, inner, results, cells
-        calls = prod(facts.spec.strides)
         products = facts.every_cell_products
+        calls = phases if phases <= MOST_PHASES else 1
+        products *= phases / calls
         taps = -(-taps // calls)
     runs = facts.batch * prod(results) * taps * facts.spec.groups
     copied = copied_bytes(runs, inner // facts.spec.groups, size)
@@ -178,6 +207,34 @@ def work(part: str, facts: ConvFacts) -> Work:
     blocks = cut(facts.batch, results, limit, BUFFER_BYTES, IMAGE_BYTES)
     calls *= blocks.number(facts.batch, results)
     return Work(2 * products, 2 * copied + arrays, calls, kind)
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """A block of patches, and what it is cut from with its padding."""
+    taps, size = prod(facts.window), jnp.dtype(facts.dtype).itemsize
+    wide = jnp.dtype(wide_dtype(facts.dtype)).itemsize
+    if taps == 1 or _sees_all(facts.spec, facts.spatial, facts.window):
+        return shift.scratch(part, facts)
+    if part == "input_grad" and _side_by_side(facts.spec, facts.window):
+        return float(wide * facts.batch * prod(facts.positions) * taps * facts.channels)
+    if _stride_channels.suits(facts.spec, facts.window):
+        return 2 * arrays(facts) + scratch(part, _stride_channels.reduced(facts))
+    inner, results = facts.channels, facts.positions
+    phases = prod(facts.spec.strides)
+    image = wide * prod(facts.positions) * taps * facts.channels
+    if part == "input_grad":
+        if phases <= MOST_PHASES and _folds(taps, facts.fan_in, facts.fan_out, image):
+            return float(2 * max(image, FOLD_BYTES))
+        inner, results = facts.out, facts.spatial
+        if phases <= MOST_PHASES:
+            pairs = zip(results, facts.spec.strides, strict=True)
+            results, taps = tuple(-(-n // s) for n, s in pairs), -(-taps // phases)
+    position = taps * inner * size
+    blocks = cut(facts.batch, results, position, BUFFER_BYTES, IMAGE_BYTES)
+    block = blocks.images * blocks.rows * prod(results[1:]) * position
+    images = facts.batch if blocks.rows < results[0] else blocks.images
+    # Patches are laid out one axis after the other, from one array into the next.
+    return 2.0 * block + images * padded(part, facts)
 
 
 def _side_by_side(spec: ConvSpec, window: tuple[int, ...]) -> bool:
@@ -214,32 +271,6 @@ def _cut(
     return cut(len(x), positions, position, max(BUFFER_BYTES, least), IMAGE_BYTES)
 
 
-def _lay_out(
-    g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
-) -> jax.Array:
-    """The input gradient of windows side by side: a product, put down cell by cell."""
-    *window, fan_in, out = kernel.shape
-    rank, positions, groups = len(window), g.shape[1:-1], spec.groups
-    weights = kernel.reshape(prod(window), fan_in, groups, out // groups)
-    rows = g.reshape(len(g) * prod(positions), groups, out // groups)
-    cells = _dot(rows, weights, (((2,), (3,)), ((1,), (2,))), spec)
-    cells = cells.reshape(groups, len(g), *positions, *window, fan_in)
-    order = [1]
-    for axis in range(rank):
-        order += [2 + axis, 2 + rank + axis]
-    covered = [n * s for n, s in zip(positions, window, strict=True)]
-    dx = cells.transpose(*order, 0, 2 + 2 * rank).reshape(
-        len(g), *covered, groups * fan_in
-    )
-    edges = [
-        (-lo, size + lo - n, 0)
-        for size, n, (lo, _) in zip(spatial, covered, spec.padding, strict=True)
-    ]
-    return lax.pad(
-        dx.astype(g.dtype), jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)]
-    )
-
-
 def _patches(
     padded: jax.Array,
     spec: ConvSpec,
@@ -249,13 +280,3 @@ def _patches(
     """Every window as a row: `(groups, batch · positions, taps · fan_in)`."""
     rows = patches(split_groups(padded, spec.groups), spec, window, positions)
     return rows.reshape(spec.groups, len(padded) * prod(positions), rows.shape[-1])
-
-
-def _dot(a: jax.Array, b: jax.Array, dimensions: tuple, spec: ConvSpec) -> jax.Array:
-    return lax.dot_general(
-        a,
-        b,
-        dimensions,
-        precision=spec.precision,
-        preferred_element_type=wide_dtype(a.dtype),
-    )

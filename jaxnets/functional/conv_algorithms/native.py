@@ -7,7 +7,8 @@ Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups 
     of short tiles where that takes less: 5 N log2 N for N points of a channel, and
     8 for a point of an input and an output.
 Memory: a copy of the kernel, or its spectrum, of 128 MB at most; a few megabytes for
-    each thread, and at most 16 MB of tiles.
+    each thread, and at most 16 MB of tiles. Of dilated windows only pixels that taps
+    meet are copied. A thread releases scratch of more than 16 MB at the end of a task.
 Accuracy: sums have that of `direct`, in another order, in float32. Transforms have
     errors of 2e-7 to 4e-7 relative to the largest values of a tile. Unless accuracy is
     relaxed, the kernels check every tile before they transform it. They sum the results
@@ -28,7 +29,10 @@ import numpy as np
 
 from jaxnets import native
 from jaxnets.functional.conv_algorithms import _fft_core as core
-from jaxnets.functional.conv_algorithms._native_sums import work_of_sums
+from jaxnets.functional.conv_algorithms._native_sums import (
+    scratch_of_sums,
+    work_of_sums,
+)
 from jaxnets.functional.conv_algorithms._native_transforms import tiles
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
@@ -86,6 +90,14 @@ def work(part: str, facts: ConvFacts) -> Work:
     arrays += facts.batch * prod(facts.positions) * facts.out
     moved = size * (arrays + 2 * by_tiles.spectra)
     return Work(by_tiles.flops, moved, 1, "transforms")
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """The spectra of the kernel, or what sums copy."""
+    by_tiles = tiles(part, facts, work_of_sums(part, facts).flops)
+    if by_tiles is None:
+        return scratch_of_sums(part, facts)
+    return scratch_of_sums(part, facts) + 8 * by_tiles.spectra
 
 
 def _call(

@@ -43,6 +43,7 @@ from jaxnets.functional.conv_algorithms._fft_sizes import (
 )
 from jaxnets.functional.conv_algorithms._fft_tiles import Plan, Tile
 from jaxnets.functional.conv_algorithms._fft_work import unsupported as unsupported
+from jaxnets.functional.conv_algorithms._scratch import arrays, spectra
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
 
 MEMORY_BYTES = 64 << 20
@@ -88,6 +89,11 @@ def kernel_grad(
 def work(part: str, facts: ConvFacts) -> Work:
     """Flops, bytes and calls of `part`, as `_fft_work` counts them."""
     return _fft_work.work(part, facts, plan(facts))
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """The spectra of the kernel and of one step, and copies with channels leading."""
+    return spectra(facts, plan(facts)) + 2 * arrays(facts)
 
 
 def plan(facts: ConvFacts, memory: int = MEMORY_BYTES) -> Plan | None:

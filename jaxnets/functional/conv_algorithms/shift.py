@@ -10,6 +10,7 @@ Does not support: nothing; every spec is honoured. Windows of more than `MOST_UN
 Choose it: depthwise convolutions with small windows, and 1x1 windows.
 """
 
+from functools import partial
 from math import prod
 
 import jax
@@ -18,6 +19,7 @@ from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._shapes import dilated_size
+from jaxnets.functional.conv_algorithms import _stride_channels
 from jaxnets.functional.conv_algorithms._blocks import (
     Blocks,
     cut,
@@ -25,10 +27,17 @@ from jaxnets.functional.conv_algorithms._blocks import (
     output_rows,
     sum_blocks,
 )
+from jaxnets.functional.conv_algorithms._fft_core import input_grad_facts
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
+from jaxnets.functional.conv_algorithms._scratch import arrays, padded
 from jaxnets.functional.conv_algorithms._spec import ConvFacts, ConvSpec, Work
-from jaxnets.functional.conv_algorithms._sums import repeated, sums_of_taps
+from jaxnets.functional.conv_algorithms._stride_channels import MOST_PHASES
+from jaxnets.functional.conv_algorithms._sums import (
+    are_few,
+    repeated,
+    sums_of_taps,
+)
 from jaxnets.functional.conv_algorithms._taps import tap_views
 from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
@@ -41,18 +50,24 @@ SUM_BYTES, CHANNEL_SUM_BYTES = 3 << 19, 4 << 20
 With one channel a group, more than that: smaller blocks cost more than they save.
 """
 
-MOST_UNROLLED = 81
+MOST_UNROLLED, MOST_LOOPS = 81, 4
+"""Taps that are written out, and phases of those windows that are not."""
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     """y[n, p] = Σ_t x[n, s·p + d·t − lo] kernel[t], tap by tap."""
+    return _forward(x, kernel, spec, MOST_UNROLLED)
+
+
+def _forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
+    """`forward`, with up to `most` taps written out."""
     *window, _, out = kernel.shape
     window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
     weights = _widen(kernel).reshape(prod(window), *kernel.shape[-2:])
 
     def some(padded: jax.Array) -> jax.Array:
         shape = (len(padded), output_rows(padded, spec, window), *positions[1:])
-        if len(weights) > MOST_UNROLLED:
+        if len(weights) > most:
             zero = zeros_varying((*shape, out), weights.dtype, padded)
             y = lax.fori_loop(
                 0,
@@ -82,7 +97,15 @@ def input_grad(
     g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
 ) -> jax.Array:
     """Phase by phase, each a convolution of stride 1 with its taps turned over."""
-    return input_grad_by(forward, g, kernel, spec, spatial)
+    window = kernel.shape[:-2]
+    phases = _most_phases(window)
+    if prod(spec.strides) > phases and _stride_channels.suits(spec, window, phases):
+        facts = input_grad_facts(g, kernel, spec, spatial)
+        return _stride_channels.input_grad(input_grad, g, kernel, facts)
+    # What is written out in every phase is written out as often as there are phases.
+    most = MOST_UNROLLED if prod(window) <= MOST_UNROLLED else 1
+    by_taps = partial(_forward, most=most)
+    return input_grad_by(by_taps, g, kernel, spec, spatial, phases)
 
 
 def kernel_grad(
@@ -93,7 +116,7 @@ def kernel_grad(
 
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
         positions = g.shape[1:-1]
-        if fan_in == 1 and prod(window[1:]) <= MOST_UNROLLED:
+        if fan_in == 1 and are_few(window, positions[0]):
             return sums_of_taps(padded, g, spec, window)
         if taps > MOST_UNROLLED:
             return lax.map(
@@ -122,9 +145,15 @@ def work(part: str, facts: ConvFacts) -> Work:
     read, written = facts.spatial, facts.positions
     products = float(facts.products)
     if part == "input_grad":
+        phases, most = prod(facts.spec.strides), _most_phases(facts.window)
+        if phases > most and _stride_channels.suits(facts.spec, facts.window, most):
+            return work(part, _stride_channels.reduced(facts))
         inner, outer, read, written = outer, inner, written, read
         products = facts.every_cell_products
-        taps = -(-taps // prod(facts.spec.strides))
+        if phases > most:
+            products *= phases
+        else:
+            taps = -(-taps // phases)
     size = jnp.dtype(facts.dtype).itemsize
     images, fan_in = facts.batch, inner // groups
     results = images * prod(written) * outer
@@ -143,6 +172,36 @@ def work(part: str, facts: ConvFacts) -> Work:
     arrays = images * prod(read) * inner + results + facts.kernel_cells
     touched = size * (arrays + cached / 8)
     return Work(2 * products, touched, blocks * loops, kind)
+
+
+def scratch(part: str, facts: ConvFacts) -> float:
+    """What is read with its padding, results in the wide dtype, and products of taps.
+
+    XLA keeps the products of all taps that are written out, for one block.
+    """
+    spec, taps, wide = facts.spec, prod(facts.window), wide_dtype(facts.dtype).itemsize
+    size, phases = jnp.dtype(facts.dtype).itemsize, prod(facts.spec.strides)
+    inner, outer, results = facts.channels, facts.out, facts.positions
+    if part == "input_grad":
+        most = _most_phases(facts.window)
+        if phases > most and _stride_channels.suits(spec, facts.window, most):
+            return 2 * arrays(facts) + scratch(part, _stride_channels.reduced(facts))
+        inner, outer, results = outer, inner, facts.spatial
+        taps = -(-taps // phases) if phases <= most else taps
+    if taps == 1 and not any(map(any, spec.padding)):
+        return arrays(facts)
+    products = 0.0
+    if part != "kernel_grad" and inner > spec.groups and taps <= MOST_UNROLLED:
+        blocks = cut(facts.batch, results, (inner + outer) * size, BLOCK_BYTES)
+        block = blocks.images * blocks.rows * prod(results[1:]) * outer
+        products = float(taps * wide * block)
+    read = facts.batch * padded(part, facts, _most_phases(facts.window))
+    return read + products + 2 * wide / size * arrays(facts)
+
+
+def _most_phases(window: tuple[int, ...]) -> int:
+    """Phases of an input gradient that are written out, each with its own taps."""
+    return MOST_PHASES if prod(window) <= MOST_UNROLLED else MOST_LOOPS
 
 
 def _widen(x: jax.Array) -> jax.Array:

@@ -42,7 +42,8 @@ void solve_sums(Problem p, const Kernels& kernels, Team& team) {
     solve_dense(p, kernels, team);
   } else if (suits_depthwise(p, kernels)) {
     solve_depthwise({p}, kernels, team);
-  } else if (suits_large_windows(p) && all_finite({p.x.data, p.batch * p.x.floats()})) {
+  } else if (suits_large_windows(p, kernels) &&
+             all_finite({p.x.data, p.batch * p.x.floats()})) {
     solve_large_windows(p, kernels, team);
   } else {
     solve_lanes(p, kernels, team);
@@ -103,34 +104,27 @@ void input_grad(const Sizes& sizes, const float* g, const float* kernel, float* 
                 const Transforms& transforms, const Kernels& kernels, Team& team) {
   if (transforms.any()) {
     Problem whole = input_grad_problem(sizes, g, kernel, dx);
-    for (int a = 0; a < 3; ++a) whole.axes[a] = backward_axis(sizes, a, 0);
+    for (int a = 0; a < 3; ++a) whole.axes[a] = Phases(sizes, a).axes[0];
     if (by_transforms(whole, sizes, transforms, kernels, team)) return;
   }
   const Sizes s = simplest(sizes);
   if (suits_fold(s, kernels)) return fold_input_grad(s, g, kernel, dx, kernels, team);
-  bool met = true;
-  for (int a = 0; a < 3; ++a)
-    for (i64 phase = 0; phase < s.strides[a]; ++phase)
-      met = met && (phase >= s.spatial[a] || backward_axis(s, a, phase).taps > 0);
-  if (!met)
+  const Phases phases[3] = {{s, 0}, {s, 1}, {s, 2}};
+  if (!phases[0].all || !phases[1].all || !phases[2].all)
     std::memset(dx, 0,
                 s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2] * s.channels() *
                     sizeof(float));
   std::vector<Problem> depthwise;
-  const i64 phases = s.strides[0] * s.strides[1] * s.strides[2];
-  for (i64 phase = 0; phase < phases; ++phase) {
+  i64 number = 1;
+  for (const Phases& along : phases) number *= static_cast<i64>(along.axes.size());
+  for (i64 phase = 0; phase < number; ++phase) {
     Problem p = input_grad_problem(s, g, kernel, dx);
     i64 rest = phase;
-    bool some = true;
     for (int a = 2; a >= 0; --a) {
-      const i64 offset = rest % s.strides[a];
-      rest /= s.strides[a];
-      some = some && offset < s.spatial[a];
-      if (!some) break;
-      p.axes[a] = backward_axis(s, a, offset);
-      some = p.axes[a].taps > 0;
+      const i64 count = static_cast<i64>(phases[a].axes.size());
+      p.axes[a] = phases[a].axes[rest % count];
+      rest /= count;
     }
-    if (!some) continue;
     if (suits_depthwise(p, kernels)) {
       depthwise.push_back(p);
     } else {

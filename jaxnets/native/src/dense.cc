@@ -98,12 +98,13 @@ class Dense {
 
   void box(const Box& box, i64 group, i64 first, i64 last) const {
     thread_local Floats room;
+    const Use use(room);
     const Cells cells = gather(p_.x, box.image, Reach(p_.axes, box), group * p_.fan_in,
                                p_.fan_in, room);
-    std::vector<i64> offsets = tap_offsets(p_.axes, cells);
+    std::vector<i64> offsets = tap_offsets(cells);
     // Where cells follow each other, a row of the window is one run.
     i64 joined = 1;
-    if (parts_ == 1 && p_.axes[2].stride == 1 && cells.step[2] == p_.fan_in) {
+    if (parts_ == 1 && cells.apart == p_.fan_in) {
       joined = p_.axes[2].taps;
       for (i64 i = 0; i * joined < p_.taps(); ++i) offsets[i] = offsets[i * joined];
       offsets.resize(p_.taps() / joined);
@@ -115,12 +116,10 @@ class Dense {
         const i64 length = std::min(part_, p_.fan_in - begin);
         for (i64 d = box.from[0]; d < box.to[0]; ++d)
           for (i64 h = box.from[1]; h < box.to[1]; ++h) {
-            const float* x = cells.data + begin +
-                             (d - box.from[0]) * p_.axes[0].step * cells.step[0] +
-                             (h - box.from[1]) * p_.axes[1].step * cells.step[1];
+            const float* x = cells.data + begin + cells.at(box, d, h);
             float* y = p_.row(box, d, h) + group * p_.fan_out + first_of(column);
             const Row row{x,
-                          p_.axes[2].step * cells.step[2],
+                          cells.step[2],
                           y,
                           p_.axes[2].out_step * p_.out(),
                           box.count(2),

@@ -22,8 +22,9 @@ constexpr i64 kManyTerms = 16;
 // Times what is wanted: tasks that are too many to cut an image anew for each.
 constexpr i64 kManyTasks = 2;
 
-// Images for which lists of taps are worth it, however many these are.
+// Images for which lists of taps are worth it, if these have no more than so many.
 constexpr i64 kManyImages = 16;
+constexpr i64 kMostListed = 1 << 22;
 
 // Weights of a row of results that is a single cell.
 constexpr i64 kRowFloats = 1 << 13;
@@ -38,6 +39,11 @@ double filled(i64 channels, i64 lanes) {
 }
 
 i64 taps_of_window(const Problem& p) { return p.window[0] * p.window[1] * p.window[2]; }
+
+// Taps of all results of an image.
+i64 listed(const Problem& p) {
+  return p.axes[0].count * p.axes[1].count * p.axes[2].count * p.taps();
+}
 
 // Whether vectors span several results, which the kernel is then repeated for.
 bool in_line(const Problem& p, i64 lanes) {
@@ -77,8 +83,9 @@ class Depthwise {
     const i64 shares = std::min(blocks_, ceil_div(wanted, boxes.number()));
     // All images are cut alike: several of them share a task if there are enough.
     const i64 each = boxes.number() / p_.batch;
-    const i64 images =
+    i64 images =
         std::clamp<i64>(p_.batch * shares / (kManyTasks * wanted), 1, p_.batch);
+    if (listed(p_) > kMostListed) images = 1;
     const i64 groups = ceil_div(p_.batch, images);
     const i64 places = groups == p_.batch ? each : 1;  // that tasks are made for
     team_.run(groups * places * shares, [&](i64 task) {
@@ -103,7 +110,7 @@ class Depthwise {
         here.to[a] = std::min(here.to[a], phases_[i].axes[a].count);
         some = some && here.count(a) > 0;
       }
-      const float* kernel = packed_.data() + i * taps_of_window(p_) * packed_cell_;
+      const float* kernel = packed_.data() + first_tap_[i] * packed_cell_;
       if (some) cuts.emplace_back(phases_[i], kernel, packed_cell_, in_line_, here);
     }
   }
@@ -111,9 +118,14 @@ class Depthwise {
   // The kernel as (phase, tap, channel), taps in the order of the phase's window, and
   // the channels as often as vectors need them.
   void pack() {
-    packed_.resize(phases_.size() * taps_of_window(p_) * packed_cell_);
+    i64 taps = 0;
+    for (const Problem& phase : phases_) {
+      first_tap_.push_back(taps);
+      taps += phase.taps();
+    }
+    packed_.resize(taps * packed_cell_);
     for (std::size_t i = 0; i < phases_.size(); ++i) {
-      float* to = packed_.data() + i * taps_of_window(p_) * packed_cell_;
+      float* to = packed_.data() + first_tap_[i] * packed_cell_;
       for (const i64 tap : tap_numbers(phases_[i].axes, p_.window)) {
         for (i64 c = 0; c < p_.out(); ++c) to[c] = *p_.weights.at(tap, c);
         for (i64 c = p_.out(); c < packed_cell_; ++c) to[c] = to[c - p_.out()];
@@ -175,6 +187,7 @@ class Depthwise {
   Team& team_;
   bool in_line_;
   i64 blocks_, packed_cell_;
+  std::vector<i64> first_tap_;  // of every phase in the packed kernel
   Floats packed_;
 };
 
@@ -186,7 +199,7 @@ bool suits_depthwise(const Problem& problem, const Kernels& kernels) {
       filled(problem.out(), kernels.lanes) < kHalfFilled)
     return false;
   // Results at the sides take a list of taps each, for all images.
-  if (problem.batch >= kManyImages) return true;
+  if (problem.batch >= kManyImages && listed(problem) <= kMostListed) return true;
   for (int a = 1; a < 3; ++a)
     if (2 * all_inside(problem.axes[a]).count() < problem.axes[a].count) return false;
   return true;

@@ -30,6 +30,8 @@ using Result = ffi::Result<ffi::Buffer<ffi::F32>>;
 using Numbers = ffi::Span<const std::int64_t>;
 using Dimensions = Array::Dimensions;
 
+constexpr i64 kFar = i64{1} << 42;  // pixels, whose numbers in an array fit 64 bits
+
 ffi::Error wrong(const std::string& what) {
   return ffi::Error::InvalidArgument("jaxnets native convolution: " + what);
 }
@@ -65,6 +67,9 @@ ffi::Error read(Dimensions x, Dimensions kernel, Dimensions y, Numbers strides,
       return wrong("strides and dilation must be positive");
     if (s.spatial[a] < 1 || s.window[a] < 1 || s.positions[a] < 1)
       return wrong("arrays must not be empty");
+    if (s.strides[a] > kFar / s.positions[a] || s.dilation[a] > kFar / s.window[a] ||
+        s.lo[a] > kFar || s.lo[a] < -kFar)
+      return wrong("windows must not reach farther than 2^42 pixels");
   }
   if (s.batch < 1 || s.fan_in < 1 || s.fan_out < 1)
     return wrong("arrays must not be empty");
@@ -99,7 +104,7 @@ ffi::Error with_team(ffi::ThreadPool& pool, std::string_view instructions,
             [&](std::function<void()> work) { pool.Schedule(std::move(work)); });
   try {
     run(*kernels, team);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted,
                       "jaxnets native convolution: out of memory");
   }

@@ -65,6 +65,7 @@ class Fold {
 
   void part(const Part& cells) const {
     thread_local Floats room;
+    const Use use(room);
     Part pixels{{cells.at[0]}};
     for (int a = 0; a < 3; ++a) pixels.at[1 + a] = pixels_of(s_, a, cells.at[1 + a]);
     const Range across = cells.at[3], w = pixels.at[3];
@@ -109,6 +110,7 @@ class Fold {
   // `count` pixels from number `first` on.
   void strip(i64 first, i64 count, const Sums& sums) const {
     thread_local Floats turned_room, product_room;
+    const Use use(turned_room), use_product(product_room);
     float* turned = turned_room.resize(strip_ * s_.fan_out);
     float* products = product_room.resize(strip_ * rows_ * row_);
     const i64 offset = 0;

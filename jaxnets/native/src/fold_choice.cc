@@ -5,6 +5,9 @@
 namespace jaxnets {
 namespace {
 
+constexpr i64 kMostBeyond = 4;      // times the image
+constexpr i64 kMostReach = 1 << 20;  // floats
+
 // For a pixel of one group, in products of vectors: those of transposed pixels, and
 // those of channels with their sums across lanes.
 double transposed(const Sizes& s, const Kernels& kernels) {
@@ -29,7 +32,13 @@ bool suits_dots(const Sizes& s, const Kernels& kernels) {
 // more than a vector. Folding adds every product to a sum.
 bool suits_fold(const Sizes& s, const Kernels& kernels) {
   const i64 lanes = kernels.lanes, taps = s.taps();
-  const double strides = s.strides[0] * s.strides[1] * s.strides[2];
+  // The sums hold what windows reach beyond the image along the last axis.
+  const i64 step = s.positions[2] > 1 ? s.strides[2] : 1;
+  const i64 reach = s.dilation[2] * (s.window[2] - 1) + step;
+  if (reach > kMostBeyond * s.spatial[2]) return false;
+  if (reach > kMostReach / s.channels()) return false;
+  double strides = 1;
+  for (const i64 stride : s.strides) strides *= static_cast<double>(stride);
   const double cells = s.batch * s.spatial[0] * s.spatial[1] * s.spatial[2];
   const double products = taps / strides * s.fan_out;
   double correlation = s.groups * ceil_div(s.fan_in, lanes) * products;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "kernels.h"
@@ -21,6 +22,27 @@ struct Axis {
 
   i64 reach() const { return stride * (taps - 1) + 1; }
   i64 cells(i64 results) const { return (results - 1) * step + reach(); }
+
+  // Taps fall into classes: pixels met by taps `classes()` apart are a multiple of
+  // `step` apart, those met by others are not.
+  i64 classes() const { return step / std::gcd(step, stride); }
+  // From one tap of a class to the next, in steps.
+  i64 dilation() const { return stride / std::gcd(step, stride); }
+
+  // How many pixels `results` neighbouring results meet.
+  i64 met(i64 results) const {
+    const i64 apart = std::min(dilation(), results);
+    const i64 each = taps / classes(), longer = taps % classes();
+    const i64 some = each > 0 ? results + (each - 1) * apart : 0;
+    return longer * (results + each * apart) + (classes() - longer) * some;
+  }
+  // Whether a copy of all pixels from the first to the last met would be mostly of
+  // pixels that nothing meets.
+  bool sparse(i64 results) const { return cells(results) > 2 * met(results); }
+  // Pixels in a copy of those that `results` neighbouring results meet.
+  i64 copied(i64 results) const {
+    return sparse(results) ? met(results) : cells(results);
+  }
 };
 
 // Numbers from `from` up to `to`, none if they are equal.
@@ -85,27 +107,35 @@ inline Axis forward_axis(const Sizes& s, int a) {
           s.window[a],  -s.lo[a],       s.dilation[a]};
 }
 
-// The cells of x at `phase`, `phase` + stride, ... as results of a convolution of g of
-// step 1. Its taps are those that the phase meets, turned over; there may be none.
-inline Axis backward_axis(const Sizes& s, int a, i64 phase) {
-  const i64 stride = s.strides[a], dilation = s.dilation[a];
-  Axis axis{s.positions[a], ceil_div(s.spatial[a] - phase, stride), 1, 0, 0, 1};
-  axis.out_first = phase;
-  axis.out_step = stride;
-  i64 last = -1, between = 0;
-  for (i64 t = 0; t < s.window[a]; ++t) {
-    const i64 from = phase + s.lo[a] - t * dilation;
-    if (((from % stride) + stride) % stride != 0) continue;
-    if (axis.taps == 1) between = t - last;
-    last = t;
-    axis.first = from >= 0 ? from / stride : -(-from / stride);
-    ++axis.taps;
+// One axis of the input gradient as convolutions of g of step 1, by phases: the pixels
+// of x at `phase`, `phase` + stride, ... meet the same taps, in reverse order. Phases
+// that no tap meets are left out; `all` is false if there are any.
+struct Phases {
+  std::vector<Axis> axes;
+  bool all;
+
+  Phases(const Sizes& s, int a) {
+    const i64 stride = s.strides[a], dilation = s.dilation[a];
+    const i64 between = stride / std::gcd(stride, dilation);
+    for (i64 t = 0; t < std::min(s.window[a], between); ++t) {
+      const i64 phase = (((t * dilation - s.lo[a]) % stride) + stride) % stride;
+      if (phase >= s.spatial[a]) continue;
+      const i64 more = (s.window[a] - 1 - t) / between, last = t + more * between;
+      Axis axis{s.positions[a], ceil_div(s.spatial[a] - phase, stride), 1, more + 1};
+      axis.first = (phase + s.lo[a] - last * dilation) / stride;
+      axis.stride = more > 0 ? between * dilation / stride : 1;
+      axis.kernel_first = last;
+      axis.kernel_step = more > 0 ? -between : 0;
+      axis.out_first = phase;
+      axis.out_step = stride;
+      axes.push_back(axis);
+    }
+    std::sort(axes.begin(), axes.end(), [](const Axis& one, const Axis& other) {
+      return one.out_first < other.out_first;
+    });
+    all = static_cast<i64>(axes.size()) == std::min(stride, s.spatial[a]);
   }
-  axis.kernel_first = last;
-  axis.kernel_step = -between;
-  if (between > 0) axis.stride = between * dilation / stride;
-  return axis;
-}
+};
 
 // Outputs of a group in columns of `vectors` whole vectors, as many as registers allow
 // and the columns alike.
@@ -135,17 +165,18 @@ class Boxes {
       : batch_(batch) {
     for (int a = 0; a < 3; ++a) count_[a] = axes[a].count;
     size_[0] = 1;
-    const i64 fixed = axes[0].cells(1) * cell;
-    size_[2] = fit(axes[2], fixed * axes[1].cells(1), room);
+    const i64 fixed = axes[0].copied(1) * cell;
+    size_[2] = fit(axes[2], fixed * axes[1].copied(1), room);
     if (size_[2] < count_[2]) {
       size_[2] = std::min(count_[2], std::max<i64>(size_[2], 24));
       size_[1] = 1;
     } else {
-      size_[1] = fit(axes[1], fixed * axes[2].cells(size_[2]), room);
+      size_[1] = fit(axes[1], fixed * axes[2].copied(size_[2]), room);
     }
     if (deep && size_[1] == count_[1] && size_[2] == count_[2])
       size_[0] =
-          fit(axes[0], axes[1].cells(size_[1]) * axes[2].cells(size_[2]) * cell, room);
+          fit(axes[0], axes[1].copied(size_[1]) * axes[2].copied(size_[2]) * cell,
+              room);
     even_out();
     while (number() < least && size_[0] > 1) {
       size_[0] = ceil_div(size_[0], 2);
@@ -177,8 +208,11 @@ class Boxes {
  private:
   static i64 fit(const Axis& axis, i64 each, i64 room) {
     const i64 cells = room / std::max<i64>(each, 1);
-    if (cells < axis.reach()) return 1;
-    return std::min(axis.count, (cells - axis.reach()) / axis.step + 1);
+    if (cells >= axis.reach())
+      return std::min(axis.count, (cells - axis.reach()) / axis.step + 1);
+    i64 results = 1;
+    while (2 * results <= axis.count && axis.copied(2 * results) <= cells) results *= 2;
+    return results;
   }
 
   void even_out() {
@@ -192,22 +226,25 @@ class Boxes {
   i64 batch_, count_[3], size_[3], steps_[3];
 };
 
-// Cells that lie in memory: those of an array, or a copy with the zeros around it.
+// Pixels that lie in memory: those of an array, or a copy with the zeros around it.
 struct Cells {
   const float* data;
-  i64 step[3];  // floats between neighbours along every axis
+  i64 step[3];              // floats from one result to the next, along every axis
+  std::vector<i64> tap[3];  // floats from the first pixel of a window to every tap's
+  i64 apart;                // between neighbouring taps of the last axis; 0 if uneven
+
+  i64 at(const Box& box, i64 d, i64 h) const {
+    return (d - box.from[0]) * step[0] + (h - box.from[1]) * step[1];
+  }
 };
 
 // Offsets of the taps from the first cell of a window, the last axis innermost.
-inline std::vector<i64> tap_offsets(const Axis* axes, const Cells& cells) {
+inline std::vector<i64> tap_offsets(const Cells& cells) {
   std::vector<i64> offsets;
-  offsets.reserve(axes[0].taps * axes[1].taps * axes[2].taps);
-  for (i64 d = 0; d < axes[0].taps; ++d)
-    for (i64 h = 0; h < axes[1].taps; ++h)
-      for (i64 w = 0; w < axes[2].taps; ++w)
-        offsets.push_back(d * axes[0].stride * cells.step[0] +
-                          h * axes[1].stride * cells.step[1] +
-                          w * axes[2].stride * cells.step[2]);
+  offsets.reserve(cells.tap[0].size() * cells.tap[1].size() * cells.tap[2].size());
+  for (const i64 d : cells.tap[0])
+    for (const i64 h : cells.tap[1])
+      for (const i64 w : cells.tap[2]) offsets.push_back(d + h + w);
   return offsets;
 }
 

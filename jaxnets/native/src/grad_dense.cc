@@ -50,10 +50,11 @@ class Dense {
 
   void box(const Box& box, i64 group, i64 first, i64 last, float* dk) const {
     thread_local Floats room, rest;
+    const Use use(room), use_rest(rest);
     const Cells cells = gather(p_.x, box.image, Reach(p_.axes, box), group * p_.fan_in,
                                p_.fan_in, room);
-    const std::vector<i64> offsets = tap_offsets(p_.axes, cells);
-    const bool joined = p_.axes[2].stride == 1 && cells.step[2] == p_.fan_in;
+    const std::vector<i64> offsets = tap_offsets(cells);
+    const bool joined = cells.apart == p_.fan_in;
     const i64 taps = joined ? p_.axes[2].taps : 1;
     for (i64 column = first; column < last; ++column) {
       const i64 channel = group * p_.fan_out + column * width();

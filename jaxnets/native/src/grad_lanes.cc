@@ -37,17 +37,19 @@ class LanesOnly {
  private:
   void box(const Box& box, i64 block, float* dk) const {
     thread_local Floats room, rest;
+    const Use use(room), use_rest(rest);
     const i64 wide = kernels_.lanes, channel = block * wide;
     const Lanes lanes(block, wide, p_.fan_in, p_.fan_out, p_.out());
     const Cells cells = spread_out(kernels_, p_.x, p_.batch, box.image,
                                    Reach(p_.axes, box), lanes, p_.fan_in, room);
-    const std::vector<i64> offsets = tap_offsets(p_.axes, cells);
+    const std::vector<i64> offsets = tap_offsets(cells);
     const i64 used = std::min(wide, p_.out() - channel);
     const Pairs pairs = all_pairs(p_, box, cells, channel, used, wide, rest);
     // A row of the window is one run where its vectors are evenly apart.
-    const bool even = p_.axes[2].stride == 1 || p_.fan_in == 1;
+    const bool even =
+        p_.fan_in == 1 ? cells.apart > 0 : cells.apart == p_.fan_in * wide;
     const i64 taps = even ? p_.axes[2].taps : 1;
-    const i64 apart = p_.fan_in == 1 ? p_.axes[2].stride * wide : wide;
+    const i64 apart = even && p_.fan_in == 1 ? cells.apart : wide;
     for (i64 tap = 0; tap < p_.taps(); tap += taps) {
       const Pairs here = pairs_inside(p_, box, pairs, tap, cells.data + offsets[tap]);
       if (here.rows == 0) continue;

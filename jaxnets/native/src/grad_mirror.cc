@@ -33,24 +33,25 @@ class Mirror {
   // Adds a box to a panel (tap, output, input).
   void box(const Box& box, i64 panel, float* dk) const {
     thread_local Floats room;
+    const Use use(room);
     const i64 group = panel / columns_, channel = group * p_.fan_in + first_of(panel);
     const Reach reach(p_.axes, box);
     const Cells cells =
         used(panel) == width() && reach.inside(p_.x.size)
             ? gather(p_.x, box.image, reach, channel, width(), room)
             : padded(p_.x, box.image, reach, channel, used(panel), width(), room);
-    const std::vector<i64> offsets = tap_offsets(p_.axes, cells);
+    const std::vector<i64> offsets = tap_offsets(cells);
     const float* g = p_.cotangent(box, group * p_.fan_out);
     for (i64 tap = 0; tap < p_.taps(); ++tap) {
       const Range rows = p_.rows_inside(box, tap / p_.axes[2].taps);
       if (rows.count() == 0) continue;
       const i64 skipped = rows.from - box.from[1];
-      const i64 row = p_.axes[1].step * cells.step[1];
+      const i64 row = cells.step[1];
       const Pairs pairs{g + skipped * p_.row(),
                         p_.g.channels,
                         p_.row(),
                         cells.data + offsets[tap] + skipped * row,
-                        p_.axes[2].step * cells.step[2],
+                        cells.step[2],
                         row,
                         rows.count(),
                         box.count(2)};

@@ -11,6 +11,7 @@ namespace jaxnets {
 
 constexpr i64 kGradBoxFloats = 1 << 16;  // of cells of x
 constexpr i64 kSums = 1 << 20;           // floats of all threads' own kernels
+constexpr i64 kLargeSums = 1 << 25;      // where one such kernel is larger than that
 constexpr i64 kWorth = 128;              // results to a part
 
 struct GradProblem {
@@ -29,7 +30,8 @@ struct GradProblem {
   // `columns` as there are threads.
   i64 parts(i64 kernel, i64 columns, i64 threads) const {
     const i64 most = kSums / kernel;
-    if (most < threads) return columns < threads ? threads : 1;
+    if (most < threads)
+      return columns < threads ? std::clamp<i64>(kLargeSums / kernel, 1, threads) : 1;
     const i64 pairs = batch * axes[0].count * axes[1].count * axes[2].count;
     const i64 worth =
         std::max<i64>(pairs / kWorth, columns < 2 * threads ? threads : 1);
@@ -69,8 +71,8 @@ inline void copy_cotangent(const GradProblem& p, const Box& box, i64 channel, i6
 inline Pairs all_pairs(const GradProblem& p, const Box& box, const Cells& cells,
                        i64 channel, i64 used, i64 width, Floats& room) {
   Pairs pairs{nullptr,
-              p.axes[2].step * cells.step[2],
-              p.axes[1].step * cells.step[1],
+              cells.step[2],
+              cells.step[1],
               p.cotangent(box, channel),
               p.g.channels,
               p.row(),

@@ -57,21 +57,20 @@ class LanesOnly {
 
   void box(const Box& box, i64 block) const {
     thread_local Floats room;
+    const Use use(room);
     const Lanes lanes(block, kernels_.lanes, p_.fan_in, p_.fan_out, p_.out());
     const Cells cells = spread_out(kernels_, p_.x, p_.batch, box.image,
                                    Reach(p_.axes, box), lanes, p_.fan_in, room);
     std::vector<i64> offsets, weights;
     offsets.reserve(p_.taps() * p_.fan_in), weights.reserve(p_.taps() * p_.fan_in);
-    for (const i64 tap : tap_offsets(p_.axes, cells))
+    for (const i64 tap : tap_offsets(cells))
       for (i64 c = 0; c < p_.fan_in; ++c) {
         weights.push_back(offsets.size() * kernels_.lanes);
         offsets.push_back(tap + c * kernels_.lanes);
       }
     for (i64 d = box.from[0]; d < box.to[0]; ++d)
       for (i64 h = box.from[1]; h < box.to[1]; ++h) {
-        const float* x = cells.data +
-                         (d - box.from[0]) * p_.axes[0].step * cells.step[0] +
-                         (h - box.from[1]) * p_.axes[1].step * cells.step[1];
+        const float* x = cells.data + cells.at(box, d, h);
         float* y = p_.row(box, d, h) + block * kernels_.lanes;
         // Of one plane, the rows of the window that meet the image are one behind the
         // other; large windows lie mostly outside.
@@ -79,7 +78,7 @@ class LanesOnly {
         Range rows{0, p_.axes[0].taps * p_.axes[1].taps};
         if (p_.axes[0].taps == 1) rows = taps_inside(p_.axes[1], h);
         const Row row{x,
-                      p_.axes[2].step * cells.step[2],
+                      cells.step[2],
                       y,
                       p_.axes[2].out_step * p_.out(),
                       box.count(2),

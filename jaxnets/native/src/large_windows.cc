@@ -12,6 +12,8 @@ namespace jaxnets {
 namespace {
 
 constexpr i64 kSideBySide = 8;
+constexpr i64 kMostListed = 1 << 22;  // products of the strips of an image
+constexpr i64 kMostCopied = 1 << 24;  // floats of an image
 
 // Results of a row that lie side by side in the registers, and the cells that any of
 // them meets: floats from the first tap and from the first cell of the row, for as many
@@ -88,6 +90,7 @@ class LargeWindows {
   // Some rows of results of one image, counted through its planes.
   void image(i64 number, i64 block, Range rows) const {
     thread_local Floats room;
+    const Use use(room);
     const i64 channel = block * lanes_, width = width_of(block);
     const i64 cells = p_.x.size[0] * p_.x.size[1] * p_.x.size[2];
     const float* from = p_.x.data + number * p_.x.floats() + channel;
@@ -131,10 +134,15 @@ class LargeWindows {
 
 }  // namespace
 
-bool suits_large_windows(const Problem& problem) {
-  const Axis& axis = problem.axes[2];
-  return problem.fan_in == 1 && problem.fan_out == 1 && problem.axes[0].taps == 1 &&
-         axis.stride == 1 && axis.taps > axis.size;
+bool suits_large_windows(const Problem& problem, const Kernels& kernels) {
+  const Axis *axes = problem.axes, &axis = axes[2];
+  if (problem.fan_in != 1 || problem.fan_out != 1 || axes[0].taps != 1 ||
+      axis.stride != 1 || axis.taps <= axis.size || axis.step > axis.taps)
+    return false;
+  const i64 strips = std::min(ceil_div(axis.count, kSideBySide),
+                              ceil_div(axis.size + axis.taps, kSideBySide * axis.step));
+  return strips * axis.size * axes[1].taps <= kMostListed &&
+         axes[0].size * axes[1].size * axis.size * kernels.lanes <= kMostCopied;
 }
 
 void solve_large_windows(const Problem& problem, const Kernels& kernels, Team& team) {

@@ -64,6 +64,6 @@ bool suits_depthwise(const Problem& problem, const Kernels& kernels);
 
 // The same by windows larger than the image: sums over its cells.
 void solve_large_windows(const Problem& problem, const Kernels& kernels, Team& team);
-bool suits_large_windows(const Problem& problem);
+bool suits_large_windows(const Problem& problem, const Kernels& kernels);
 
 }  // namespace jaxnets

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <new>
@@ -25,7 +26,7 @@ class Team {
 
   // Calls task(i) for every i < count. The caller works too and waits only for tasks
   // that a thread has begun, so that a pool that is busy elsewhere delays nothing.
-  // Throws std::bad_alloc if a task did.
+  // Throws std::bad_alloc if a task threw anything: they all run out of memory only.
   template <typename Task>
   void run(i64 count, const Task& task) {
     if (count <= 0) return;
@@ -41,14 +42,18 @@ class Team {
       for (i64 i; (i = shared->next.fetch_add(1)) < count;) {
         try {
           task(i);
-        } catch (const std::bad_alloc&) {
+        } catch (const std::exception&) {
           shared->failed = true;
         }
         if (shared->left.fetch_sub(1) == 1) shared->left.notify_all();
       }
     };
     const i64 helpers = count < threads_ ? count - 1 : threads_ - 1;
-    for (i64 i = 0; i < helpers; ++i) schedule_(work);
+    try {
+      for (i64 i = 0; i < helpers; ++i) schedule_(work);
+    } catch (const std::bad_alloc&) {
+      // Fewer helpers, then: those that are scheduled refer to `task`.
+    }
     work();
     for (i64 left; (left = shared->left.load()) > 0;) shared->left.wait(left);
     if (shared->failed) throw std::bad_alloc();
@@ -87,8 +92,7 @@ class Floats {
   // Room for `count`; what was in it is lost when it grows.
   float* resize(i64 count) {
     if (count > room_) {
-      std::free(data_);
-      room_ = 0;
+      release();
       const std::size_t wanted = count * sizeof(float);
       const std::size_t border = wanted < kFreshBytes ? 64 : kLargePage;
       const std::size_t bytes = (wanted + border - 1) / border * border;
@@ -102,9 +106,31 @@ class Floats {
 
   float* data() const { return data_; }
 
+  void release() {
+    std::free(data_);
+    data_ = nullptr, room_ = 0;
+  }
+  i64 room() const { return room_; }
+
  private:
   float* data_ = nullptr;
   i64 room_ = 0;
+};
+
+constexpr i64 kKeptFloats = 1 << 22;  // that a thread keeps for its next task
+
+// The use of a thread's own room by one task: a large one is given back behind it.
+class Use {
+ public:
+  explicit Use(Floats& room) : room_(room) {}
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  ~Use() {
+    if (room_.room() > kKeptFloats) room_.release();
+  }
+
+ private:
+  Floats& room_;
 };
 
 }  // namespace jaxnets
