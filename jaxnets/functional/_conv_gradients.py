@@ -33,6 +33,7 @@ def conv_input_grad(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """The gradient of `conv` to its input: the transpose of conv in x.
 
@@ -58,6 +59,7 @@ def conv_input_grad(
         flip_kernel: as in `conv`.
         algorithm: as in `conv`; a `ConvPlan` for the convolution itself.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, *input_size, in)`, or `(*batch, in, *input_size)`.
@@ -101,6 +103,7 @@ def conv_input_grad(
             flip_kernel=flip_kernel,
             algorithm=algorithm,
             precision=precision,
+            accuracy=accuracy,
         )
 
     return _transpose("conv_input_grad", forward, x, g)
@@ -120,6 +123,7 @@ def conv_kernel_grad(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """The gradient of `conv` to its kernel: the transpose of conv in the kernel.
 
@@ -141,6 +145,7 @@ def conv_kernel_grad(
         flip_kernel: as in `conv`.
         algorithm: as in `conv`; a `ConvPlan` for the convolution itself.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*window, in // groups, out)`, summed over the batch.
@@ -189,6 +194,7 @@ def conv_kernel_grad(
             flip_kernel=flip_kernel,
             algorithm=algorithm,
             precision=precision,
+            accuracy=accuracy,
         )
 
     return _transpose("conv_kernel_grad", forward, kernel, g)

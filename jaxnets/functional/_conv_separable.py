@@ -27,6 +27,7 @@ def separable_conv(
     flip_kernel: bool = False,
     algorithm: Any = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Convolve every channel by itself, then mix the channels cell by cell.
 
@@ -52,6 +53,7 @@ def separable_conv(
         flip_kernel: turn the window of the first convolution over.
         algorithm: of the first convolution, as in `conv`.
         precision: of both, as in `conv`.
+        accuracy: of both, as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -108,6 +110,7 @@ def separable_conv(
         flip_kernel=flip_kernel,
         algorithm=algorithm,
         precision=precision,
+        accuracy=accuracy,
     )
     return conv(
         y,
@@ -116,6 +119,7 @@ def separable_conv(
         padding="VALID",
         data_format=data_format,
         precision=precision,
+        accuracy=accuracy,
     )
 
 
@@ -129,6 +133,7 @@ def spatially_separable_conv(
     padding_mode: str = "zeros",
     flip_kernel: bool = False,
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Filter every channel along one spatial axis after the other.
 
@@ -146,6 +151,7 @@ def spatially_separable_conv(
         padding_mode: as in `conv`.
         flip_kernel: turn every kernel over.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, *positions, channels)` in the promoted dtype of the arrays.
@@ -210,6 +216,7 @@ def spatially_separable_conv(
             padding_mode=padding_mode,
             flip_kernel=flip_kernel,
             precision=precision,
+            accuracy=accuracy,
         )
         y = y.reshape(*y.shape[:-1], *tail)
     return y

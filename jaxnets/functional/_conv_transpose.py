@@ -36,6 +36,7 @@ def conv_transpose(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Apply the transpose of a convolution: spread every cell of x by the kernel.
 
@@ -67,6 +68,7 @@ def conv_transpose(
         flip_kernel: turn the window over along every axis first.
         algorithm: as in `conv`, for the convolution that is transposed.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -101,6 +103,7 @@ def conv_transpose(
         groups,
         data_format,
         precision,
+        accuracy,
     )
     rank = kernel.ndim - 2
     if data_format == "channels_first":
@@ -135,7 +138,7 @@ def _spread(
     Args:
         x: `(*batch, *spatial, in)`.
         kernel: `(*window, out // groups, in)`, of the same dtype.
-        spec: strides, dilation, groups and precision.
+        spec: strides, dilation, groups, precision and accuracy.
         scatters: where the output lies, one an axis.
         algorithm: as in `conv`.
 

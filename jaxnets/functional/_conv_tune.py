@@ -47,6 +47,7 @@ def tune_conv(
     groups: int = 1,
     dtype: Any = "float32",
     precision: Any = None,
+    accuracy: str | None = None,
     rounds: int = 7,
     path: str | os.PathLike[str] | None = None,
 ) -> ConvPlan:
@@ -65,6 +66,7 @@ def tune_conv(
         groups: as in `conv`.
         dtype: floating dtype of x and the kernel.
         precision: as in `conv`.
+        accuracy: as in `conv`; algorithms that it rules out are not measured.
         rounds: runs of every candidate, after the one that compiles it.
         path: JSON file to add the plan to, for `use_plans`; None stores nothing.
 
@@ -93,6 +95,7 @@ def tune_conv(
         groups,
         dtype,
         precision,
+        accuracy,
     )
     check_integer("tune_conv", "rounds", rounds, minimum=1)
     if 0 in (*x_shape, *kernel_shape):

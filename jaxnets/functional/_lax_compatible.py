@@ -25,6 +25,8 @@ def lax_compatible_conv(
     precision: Any = None,
     preferred_element_type: DTypeLike | None = None,
     out_sharding: Any = None,
+    *,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated` by the algorithms of `conv`.
 
@@ -48,6 +50,7 @@ def lax_compatible_conv(
             lhs and rhs.
         out_sharding: sharding of the result on a mesh with explicit axes; None leaves
             it to `conv`.
+        accuracy: as in `conv`, which `lax` does not have.
 
     Returns:
         The convolution, in the layout of `dimension_numbers`.
@@ -103,6 +106,7 @@ def lax_compatible_conv(
         dilation=1 if rhs_dilation is None else tuple(rhs_dilation),
         groups=feature_group_count,
         precision=precision,
+        accuracy=accuracy,
     )
     order = [0] * (rank + 2)
     for axis, place in enumerate((result[0], *result[2:], result[1])):

@@ -92,7 +92,8 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 def plan(facts: ConvFacts, memory: int = MEMORY_BYTES) -> Plan | None:
     """The tiles of least cost, and how many of them and of the images go together."""
-    return _plan(facts._replace(spec=facts.spec._replace(precision=None)), memory)
+    spec = facts.spec._replace(precision=None, relaxed=False)
+    return _plan(facts._replace(spec=spec), memory)
 
 
 @cache
