@@ -77,6 +77,13 @@ def adversarial(problem, rng):
             )
 
 
+def integers(problem, rng, most):
+    """The problem with whole numbers whose sums stay below 2^24, where float32 ends."""
+    most = min(most, int((2**24 / max(problem.terms)) ** 0.5))
+    arrays = (rng.integers(0, most, array.shape) for array in problem[:3])
+    return problem._replace(**dict(zip(OPERANDS, arrays, strict=True)))
+
+
 def rounded(problem, dtype):
     """The problem with its arrays as numbers of a dtype, in float64."""
     arrays = (np.asarray(jnp.asarray(a, dtype), np.float64) for a in problem[:3])
@@ -128,3 +135,25 @@ def with_terms(part, problem, bad):
         second = bad.kernel if part == "forward" else bad.g
         padded = second.any(tuple(range(second.ndim - 1)))
     return used, used | padded
+
+
+def check_confined(problem, run, rng):
+    """One NaN or infinity in each operand: which results it reaches."""
+    for value in (np.nan, np.inf):
+        for operand in OPERANDS:
+            where = with_one(rng, np.zeros(getattr(problem, operand).shape), 1.0)
+            nothing = {n: np.zeros(getattr(problem, n).shape) for n in OPERANDS}
+            bad = problem._replace(**nothing | {operand: where})
+            arrays = {n: np.float32(getattr(problem, n)) for n in OPERANDS}
+            arrays[operand][where > 0] = value
+            results = run(*(jnp.asarray(arrays[n]) for n in OPERANDS))
+            for part, result in zip(PARTS, results, strict=True):
+                if operand not in USES[part]:
+                    assert np.isfinite(result).all()
+                    continue
+                used, padded = with_terms(part, problem, bad)
+                found = ~np.isfinite(result)
+                assert (found >= used).all(), f"{value} in {operand} lost in {part}"
+                most = used if operand == USES[part].split()[0] else padded
+                beyond = f"{value} in {operand}: {found.sum()} of {part}, {most.sum()}"
+                assert (found <= most).all(), beyond

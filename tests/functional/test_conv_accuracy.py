@@ -13,15 +13,12 @@ from jaxnets.functional import conv, conv_transpose
 from tests.functional.accuracy_cases import (
     FAST,
     LAYERS,
-    OPERANDS,
-    PARTS,
-    USES,
     adversarial,
     check_bound,
+    check_confined,
+    integers,
     layer,
     rounded,
-    with_one,
-    with_terms,
 )
 from tests.functional.conv_algorithm_cases import limit_blocks
 from tests.functional.conv_cases import make_problem
@@ -101,11 +98,7 @@ def test_errors_are_relative_to_the_terms_of_each_result(name, dtype, algorithm,
 def test_sums_of_integers_are_exact(name, dtype, algorithm, rng):
     """Up to 2^24, where float32 ends: a large part comes near."""
     plain = layer(name, rng)
-    most = int((2**24 / max(plain.terms)) ** 0.5)
-    most = min(most, 256 if dtype == "bfloat16" else 2**12)
-    problem = plain._replace(
-        **{n: rng.integers(0, most, getattr(plain, n).shape) for n in OPERANDS}
-    )
+    problem = integers(plain, rng, 256 if dtype == "bfloat16" else 2**12)
     arrays = (jnp.asarray(a, dtype) for a in problem[:3])
     results = three_parts(problem, algorithm)(*arrays)
     for result, want in zip(results, tap_sums(problem), strict=True):
@@ -133,28 +126,6 @@ def test_what_is_not_finite_stays_there_in_small_blocks(
     limit_blocks(monkeypatch, 3000)
     problem = layer(name, rng)
     check_confined(problem, three_parts(problem, algorithm), rng)
-
-
-def check_confined(problem, run, rng):
-    """One NaN or infinity in each operand: which results it reaches."""
-    for value in (np.nan, np.inf):
-        for operand in OPERANDS:
-            where = with_one(rng, np.zeros(getattr(problem, operand).shape), 1.0)
-            nothing = {n: np.zeros(getattr(problem, n).shape) for n in OPERANDS}
-            bad = problem._replace(**nothing | {operand: where})
-            arrays = {n: np.float32(getattr(problem, n)) for n in OPERANDS}
-            arrays[operand][where > 0] = value
-            results = run(*(jnp.asarray(arrays[n]) for n in OPERANDS))
-            for part, result in zip(PARTS, results, strict=True):
-                if operand not in USES[part]:
-                    assert np.isfinite(result).all()
-                    continue
-                used, padded = with_terms(part, problem, bad)
-                found = ~np.isfinite(result)
-                assert (found >= used).all(), f"{value} in {operand} lost in {part}"
-                most = used if operand == USES[part].split()[0] else padded
-                beyond = f"{value} in {operand}: {found.sum()} of {part}, {most.sum()}"
-                assert (found <= most).all(), beyond
 
 
 @pytest.mark.parametrize("algorithm", NAMES)
