@@ -50,6 +50,11 @@ def conv(
     `flip_kernel=True` gives the true one, K[−t]. The rank of the kernel says how many
     spatial axes there are.
 
+    Accuracy: by default the error of each result is at most c n ε Σ |x| |kernel| over
+    its n terms, c about 1, and NaN reaches only results that have it as a term.
+    `accuracy="relaxed"` permits errors relative to the largest values, those of
+    Winograd and FFT. See `conv_accuracy`.
+
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
             `data_format="channels_first"` `(*batch, in, *spatial)`.

@@ -31,10 +31,11 @@ class conv_accuracy:
     Example:
         >>> from jaxnets.functional import conv_plan
         >>> shapes = (8, 64, 64, 1), (63, 63, 1, 1)
-        >>> conv_plan(*shapes, dtype="float64", platform="cpu").forward
-        'gemm'
+        >>> options = {"dtype": "float64", "precision": "default", "platform": "cpu"}
+        >>> conv_plan(*shapes, **options).forward in ("direct", "gemm", "shift")
+        True
         >>> with conv_accuracy("relaxed"):
-        ...     conv_plan(*shapes, dtype="float64", platform="cpu").forward
+        ...     conv_plan(*shapes, **options).forward
         'fft'
 
     Source:

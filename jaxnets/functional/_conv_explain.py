@@ -97,7 +97,8 @@ def conv_plan(
         seconds = flops · a + bytes · b + calls · c,    the least of all algorithms
 
     with the work of every algorithm from its file in `conv_algorithms` and the rates
-    a, b, c of the platform; a pure function of its arguments and the plans in force.
+    a, b, c of the platform; a pure function of its arguments, the plans and the
+    accuracy class in force.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.
@@ -160,6 +161,9 @@ def explain_conv(
     platform: str | None = None,
 ) -> ConvExplanation:
     """Why `conv(algorithm="auto")` takes what it takes: a table of the candidates.
+
+    Accuracy: the table gives the class of each candidate, `"elementwise"` or
+    `"relaxed"`. Relaxed ones are out unless the convolution permits them.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.

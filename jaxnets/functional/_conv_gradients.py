@@ -43,6 +43,8 @@ def conv_input_grad(
     tap. At stride 1 this is the full convolution of g with the kernel turned over,
     ⟨conv(x, k), g⟩ = ⟨x, conv_input_grad(g, k)⟩.
 
+    Accuracy: as in `conv`, by default relative to the terms of each element.
+
     Args:
         g: `(*batch, *positions, out)`, the gradient to the output of `conv`; with
             `data_format="channels_first"` `(*batch, out, *positions)`.
@@ -131,6 +133,8 @@ def conv_kernel_grad(
 
     Tap t has met one input cell for every output p, so this is the correlation of the
     input with the upstream gradient, ⟨conv(x, k), g⟩ = ⟨k, conv_kernel_grad(x, g)⟩.
+
+    Accuracy: as in `conv`, by default relative to the terms of each element.
 
     Args:
         x: `(*batch, *spatial, in)`, or `(*batch, in, *spatial)`.

@@ -30,6 +30,8 @@ def local_conv(
     by all kernels in one batched product, and take prod(window) / prod(strides) times
     the memory of x.
 
+    Accuracy: as in `conv`.
+
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
             `data_format="channels_first"` `(*batch, in, *spatial)`.
@@ -93,6 +95,8 @@ def tiled_conv(
     Neighbours have different kernels, as in `local_conv`, and memory does not grow with
     the image, as in `conv`. One tile an axis gives `conv`, as many as positions
     `local_conv`. Of more tiles than positions the first are used.
+
+    Accuracy: as in `conv`.
 
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with

@@ -37,6 +37,8 @@ def conv_lstm_cell(
     add p_i c, p_f c and p_o c' to i, f and o, position by position. The rank of the
     kernel says how many axes are spatial.
 
+    Accuracy: both convolutions as in `conv`.
+
     Args:
         params: `ConvLSTMParams`.
         carry: `LSTMState`, both `(*batch, *positions, filters)`.

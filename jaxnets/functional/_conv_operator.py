@@ -103,6 +103,8 @@ def conv_operator(
     gradient, and need memory for the arrays only, where `conv_matrix` needs it for
     every connection.
 
+    Accuracy: as in `conv`, in both directions.
+
     Args:
         kernel: `(*window, in // groups, out)`.
         input_shape: `(*spatial, in)`, without a batch.

@@ -36,6 +36,8 @@ def separable_conv(
     With multiplier m this takes prod(window) · channels · m + channels · m · out
     weights in place of prod(window) · channels · out.
 
+    Accuracy: each of the two convolutions as in `conv`.
+
     Args:
         x: `(*batch, *spatial, channels)`; with `data_format="channels_first"`
             `(*batch, channels, *spatial)`.
@@ -140,6 +142,8 @@ def spatially_separable_conv(
     The depthwise convolution with the outer product of the kernels, kernel[t, u, ...] =
     kernels[0][t] · kernels[1][u] · ..., for the sum of their sizes in place of the
     product: Gaussian and box blurs, Sobel and Gabor filters along the axes.
+
+    Accuracy: the convolution along each axis as in `conv`.
 
     Args:
         x: `(*batch, *spatial, channels)`.

@@ -49,6 +49,8 @@ def conv_transpose(
     conv_transpose(x, k)⟩. So its padding cuts cells off here. It is also PyTorch's
     `ConvTranspose`, Keras's `Conv2DTranspose` and what is called deconvolution.
 
+    Accuracy: as in `conv`, by default relative to the terms of each result.
+
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
             `data_format="channels_first"` `(*batch, in, *spatial)`.

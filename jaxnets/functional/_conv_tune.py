@@ -57,6 +57,9 @@ def tune_conv(
     that the rule gives 30 times the seconds of its best are left out, and one that took
     3 times those of the best in every one of five rounds is not run again.
 
+    Accuracy: only algorithms of the class are measured. A stored plan is found for
+    either class, and where it names an algorithm that is out the rule decides.
+
     Args:
         x_shape: `(*batch, *spatial, in)`.
         kernel_shape: `(*window, in // groups, out)`.

@@ -42,6 +42,10 @@ def convolve(
     convolved broadcast: a batch of signals meets one kernel, or one signal many
     kernels, or pair by pair, and nothing is repeated in memory.
 
+    Accuracy: by default the error of each result is at most c n ε Σ |a| |b| over its n
+    terms, c about 1 (of complex numbers, for either part). `accuracy="relaxed"` permits
+    FFT, whose errors are relative to the largest results.
+
     Args:
         a: an array of real, complex or whole numbers.
         b: another, of as many axes.
@@ -96,6 +100,8 @@ def correlate(
     with N the size of b: the convolution of a with b turned over and conjugated, which
     networks call convolution. It does not commute.
 
+    Accuracy: as in `convolve`.
+
     Args:
         a: an array of real, complex or whole numbers.
         b: another, of as many axes; conjugated.
@@ -135,6 +141,8 @@ def polynomial_product(
     """Multiply polynomials given by their coefficients, lowest power first.
 
         c_i = Σ_{j=0}^{i} a_j b_{i−j},    C(x) = A(x) B(x)
+
+    Accuracy: as in `convolve`.
 
     Args:
         a: `(*batch, M)`, the coefficients of degree M − 1.

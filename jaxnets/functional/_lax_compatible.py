@@ -33,6 +33,9 @@ def lax_compatible_conv(
     For code that takes its convolution as an argument, above all Flax's:
     `nnx.Conv(..., conv_general_dilated=lax_compatible_conv)`.
 
+    Accuracy: that of `lax`, errors relative to the terms of each result. For the faster
+    transforms bind the option: `partial(lax_compatible_conv, accuracy="relaxed")`.
+
     Args:
         lhs: the input, in the layout of `dimension_numbers`.
         rhs: the kernel, in the layout of `dimension_numbers`.

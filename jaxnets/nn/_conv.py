@@ -44,6 +44,9 @@ class Conv(nnx.Module):
     for the same `rngs`, so the two can be exchanged and share their weights. The rank
     of `kernel_size` says how many axes are spatial.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.

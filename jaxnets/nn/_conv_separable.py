@@ -37,6 +37,9 @@ class SeparableConv(nnx.Module):
     `depthwise_kernel` is `(*kernel_size, 1, in_features * depth_multiplier)` and
     `pointwise_kernel` `(*ones, in_features * depth_multiplier, out_features)`.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.

@@ -47,6 +47,9 @@ class ConvTranspose(nnx.Module):
     it makes y larger. PyTorch, and `jaxnets.functional.conv_transpose`, count the cells
     that it cuts off: padding p there is dilation · (kernel_size − 1) − p here.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.

@@ -33,6 +33,9 @@ from jaxnets.nn._parameters import (
 class UnsharedConv(nnx.Module):
     """What `LocalConv` and `TiledConv` have in common: `counts` kernels and biases.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.

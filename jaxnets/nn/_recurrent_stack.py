@@ -161,6 +161,9 @@ class StackedRNN(nnx.Module):
 class ConvLSTM(nnx.Module):
     """An LSTM over sequences of images, signals or volumes, with convolutions.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of an input.
         filters: channels of the state.
