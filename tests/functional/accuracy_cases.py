@@ -11,8 +11,7 @@ from tests.native.native_cases import tap_sums
 OPERANDS = ("x", "kernel", "g")
 USES = {"forward": "x kernel", "input_grad": "g kernel", "kernel_grad": "x g"}
 
-# batch, spatial, window, channels of a group in and out, options. Most are such that
-# transforms would be fast.
+# batch, spatial, window, channels of a group in and out, options.
 LAYERS = {
     "1-D, long": (2, (160,), (33,), 1, 1, {"padding": ((32, 0),)}),
     "1-D, depthwise": (1, (70,), (9,), 1, 1, {"padding": 4, "groups": 8}),
@@ -29,9 +28,9 @@ LAYERS = {
 FAST = ("1-D, long", "2-D, dense", "2-D, depthwise")
 
 
-def layer(name, rng):
+def layer(name, rng, layers=LAYERS):
     """A layer with random arrays."""
-    batch, spatial, window, fan_in, fan_out, options = LAYERS[name]
+    batch, spatial, window, fan_in, fan_out, options = layers[name]
     return make_problem(rng, batch, spatial, window, fan_in, fan_out, **options)
 
 
@@ -92,8 +91,9 @@ def rounded(problem, dtype):
 
 def check_bound(results, problem, dtype, where):
     """|error| ≤ n ε Σ |x| |k| for every result, and half an ε to round it."""
+    wider = np.longdouble if dtype == "float64" else np.float64
     values, sums, terms = (
-        tap_sums(problem._replace(x=x, kernel=kernel, g=g), np.longdouble)
+        tap_sums(problem._replace(x=x, kernel=kernel, g=g), wider)
         for x, kernel, g in (
             problem[:3],
             map(np.abs, problem[:3]),
@@ -105,7 +105,7 @@ def check_bound(results, problem, dtype, where):
         PARTS, results, values, sums, terms, strict=True
     ):
         assert result.dtype == jnp.dtype(dtype)
-        error = np.abs(np.asarray(result, np.float64).astype(np.longdouble) - value)
+        error = np.abs(np.asarray(result, np.float64).astype(wider) - value)
         allowed = n * wide * size + EPSILON[dtype] * np.abs(value)
         worst = np.max(error - allowed)
         assert worst <= 0, (

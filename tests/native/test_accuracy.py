@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnets.functional import conv
-from jaxnets.functional.conv_algorithms import ALGORITHMS
+from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS
 from tests.functional.accuracy_cases import (
     FAST,
     LAYERS,
@@ -28,9 +28,28 @@ pytestmark = [
     pytest.mark.usefixtures("plain_precision"),
     pytest.mark.skipif(not instruction_sets(), reason="no compiled kernels"),
 ]
+# Layers that the kernels may transform in all three parts; those of LAYERS they sum.
+TRANSFORMED = {
+    "1-D, by tiles": (1, (512,), (64,), 1, 1, {"padding": 31}),
+    "1-D, channels by tiles": (1, (2048,), (128,), 4, 4, {"padding": 64}),
+    "1-D, depthwise by tiles": (
+        *(1, (1024,), (128,), 1, 1),
+        {"padding": ((127, 0),), "groups": 8},
+    ),
+    "2-D, by tiles": (1, (40, 40), (15, 15), 1, 1, {"padding": 7}),
+    "2-D, channels by tiles": (1, (28, 28), (11, 11), 16, 16, {"padding": 5}),
+    "2-D, depthwise by tiles": (
+        *(2, (28, 28), (13, 13), 1, 1),
+        {"padding": 6, "groups": 16},
+    ),
+    "2-D, 3x3 by tiles": (4, (56, 56), (3, 3), 64, 64, {"padding": 1}),
+    "3-D, by tiles": (1, (16, 16, 16), (5, 5, 5), 4, 4, {"padding": 2}),
+}
+ALL = LAYERS | TRANSFORMED
+QUICK = (*FAST, *(name for name in TRANSFORMED if name != "2-D, 3x3 by tiles"))
 SOME_LAYERS = [
-    name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
-    for name in LAYERS
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in ALL
 ]
 
 
@@ -94,9 +113,17 @@ def by_algorithm(problem):
     return parts
 
 
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_these_layers_go_by_transforms_where_errors_may_be_relaxed(name, rng):
+    facts = layer(name, rng, ALL).single().facts
+    facts = facts._replace(spec=facts.spec._replace(relaxed=True))
+    works = [ALGORITHMS["native"].work(part, facts) for part in PARTS]
+    assert {work.kind for work in works} == {"transforms"}
+
+
 @pytest.mark.parametrize("name", SOME_LAYERS)
 def test_errors_are_relative_to_the_terms_of_each_result(name, by_native, rng):
-    plain = layer(name, rng)
+    plain = layer(name, rng, ALL)
     run = by_native(plain)
     for where, problem in adversarial(plain, rng):
         problem = rounded(problem, "float32")
@@ -106,7 +133,7 @@ def test_errors_are_relative_to_the_terms_of_each_result(name, by_native, rng):
 
 @pytest.mark.parametrize("name", SOME_LAYERS)
 def test_sums_of_integers_are_exact(name, by_native, rng):
-    problem = integers(layer(name, rng), rng, 2**12)
+    problem = integers(layer(name, rng, ALL), rng, 2**12)
     results = by_native(problem)(*(jnp.asarray(a, "float32") for a in problem[:3]))
     for result, want in zip(results, tap_sums(problem), strict=True):
         np.testing.assert_array_equal(result, want)
@@ -114,7 +141,7 @@ def test_sums_of_integers_are_exact(name, by_native, rng):
 
 @pytest.mark.parametrize("name", SOME_LAYERS)
 def test_what_is_not_finite_stays_where_sums_have_it(name, by_native, rng):
-    problem = layer(name, rng)
+    problem = layer(name, rng, ALL)
     check_confined(problem, by_native(problem), rng)
 
 
