@@ -24,7 +24,7 @@ Algorithms whose program grows with the taps reach it with hundreds of them.
 """
 
 
-def facts_of(layer: Layer) -> ConvFacts:
+def facts_of(layer: Layer, accuracy: str = "relaxed") -> ConvFacts:
     """The layer's convolution; of a transposed layer the one that it transposes."""
     return conv_facts(
         "conv_suite",
@@ -36,6 +36,7 @@ def facts_of(layer: Layer) -> ConvFacts:
         layer.groups,
         "float32",
         None,
+        accuracy,
     )
 
 
@@ -44,12 +45,13 @@ def time_algorithms(
     layers: Sequence[Layer],
     rounds: tuple[int, int],
     seconds: float,
+    accuracy: str = "relaxed",
 ) -> None:
     """Time all algorithms on each part of the layers; print where `auto` is off."""
     platform = jax.default_backend()
     found: list[dict[str, Any]] = []
     for layer in layers:
-        facts = facts_of(layer)
+        facts = facts_of(layer, accuracy)
         for part in PARTS:
             auto = choose(part, facts, Target(platform))
             able = [c for c in candidates(part, facts, platform) if c.work is not None]

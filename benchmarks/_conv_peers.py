@@ -4,6 +4,7 @@ All get the same arrays, in the layout that is theirs; a training step is the fo
 pass and both gradients of a fixed cotangent, and returns all three.
 """
 
+import argparse
 import importlib.util
 import os
 import time
@@ -19,7 +20,10 @@ from benchmarks._conv_cases import Layer
 from jaxnets.functional import conv
 from jaxnets.functional._conv_transpose import conv_transpose
 
-OURS = "jaxnets"
+OURS, RELAXED = "jaxnets", "jaxnets, relaxed"
+OURS_IN = {"elementwise": OURS, "relaxed": RELAXED}
+"""What we are called in each class of accuracy."""
+
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 Apply = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -40,6 +44,21 @@ class Contestant(NamedTuple):
         np.asarray(one) for one in (result if isinstance(result, tuple) else (result,))
     )
     temporary_bytes: int | None = None
+
+
+def add_accuracy(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option `--accuracy`: a class, or both side by side."""
+    parser.add_argument(
+        "--accuracy",
+        choices=(*OURS_IN, "both"),
+        default=default,
+        help=f"the class in which ours runs; {default} if not given",
+    )
+
+
+def classes_of(accuracy: str) -> tuple[str, ...]:
+    """The classes that a value of `--accuracy` means."""
+    return tuple(OURS_IN) if accuracy == "both" else (accuracy,)
 
 
 def threads() -> int:
@@ -78,7 +97,7 @@ def compiled(apply: Apply, part: str, arrays: Arrays) -> Contestant:
     return Contestant(lambda: program(*operands), elapsed)
 
 
-def jaxnets_apply(layer: Layer, algorithm: str = "auto") -> Apply:
+def jaxnets_apply(layer: Layer, accuracy: str) -> Apply:
     run = conv_transpose if layer.transposed else conv
     return lambda x, kernel: run(
         x,
@@ -86,7 +105,7 @@ def jaxnets_apply(layer: Layer, algorithm: str = "auto") -> Apply:
         strides=layer.stride,
         padding=layer.pads,
         groups=layer.groups,
-        algorithm=algorithm,
+        accuracy=accuracy,
     )
 
 
@@ -181,16 +200,21 @@ def _dilated_pads(layer: Layer) -> list[tuple[int, int]]:
 
 
 def jax_peers(
-    layer: Layer, part: str, arrays: Arrays, frameworks: str
+    layer: Layer,
+    part: str,
+    arrays: Arrays,
+    frameworks: str,
+    classes: tuple[str, ...],
 ) -> dict[str, Contestant]:
     """Ours first, then what runs on XLA's own convolution.
 
     `frameworks` says on which layers Flax and Keras take part: none, some or all.
     """
     found = {
-        OURS: compiled(jaxnets_apply(layer), part, arrays),
-        "lax": compiled(lax_apply(layer), part, arrays),
+        OURS_IN[accuracy]: compiled(jaxnets_apply(layer, accuracy), part, arrays)
+        for accuracy in classes
     }
+    found["lax"] = compiled(lax_apply(layer), part, arrays)
     if frameworks == "all" or (frameworks == "some" and layer.frameworks):
         found["nnx.Conv"] = compiled(flax_apply(layer), part, arrays)
         apply = None if "keras" in missing() else keras_apply(layer)

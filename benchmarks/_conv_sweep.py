@@ -64,7 +64,7 @@ def draw_facts(rng: np.random.Generator) -> ConvFacts:
         pads = ((side // 2, (side - 1) // 2),) * rank
         if rng.random() < 0.25 or size == side:
             pads = ((0, 0),) * rank
-        spec = ConvSpec((stride,) * rank, pads, (1,) * rank, groups, None)
+        spec = ConvSpec((stride,) * rank, pads, (1,) * rank, groups, None, True)
         facts = ConvFacts(
             batch, (size,) * rank, (side,) * rank, channels, out, spec, "float32"
         )
@@ -124,9 +124,9 @@ def read(path: Path) -> list[Measured]:
         (batch, spatial, window, channels, out, spec, dtype), part, seconds = (
             json.loads(line)
         )
-        strides, padding, dilation, groups, _ = spec
+        strides, padding, dilation, groups, *_ = spec
         axes = tuple((lo, hi) for lo, hi in padding)
-        spec = ConvSpec(tuple(strides), axes, tuple(dilation), groups, None)
+        spec = ConvSpec(tuple(strides), axes, tuple(dilation), groups, None, True)
         facts = ConvFacts(
             batch, tuple(spatial), tuple(window), channels, out, spec, dtype
         )

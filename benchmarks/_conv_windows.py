@@ -1,5 +1,6 @@
 """Direct against FFT over kernel sizes: what is swept, and where the two cross."""
 
+from collections.abc import Collection
 from math import exp, log
 from typing import Any, NamedTuple
 
@@ -17,7 +18,11 @@ TILES = "native by tiles"
 SUMS = ("native", "gemm", "shift", "direct")
 """Algorithms that add products; the fastest of them is the direct side."""
 
-TRANSFORMS = ("fft", "overlap_add", TILES)
+CHECKED = "native by checked tiles"
+"""The same in the elementwise class, where it looks at the data of every tile first."""
+
+TRANSFORMS = ("fft", "overlap_add", TILES, CHECKED)
+BY_TILES = {"relaxed": TILES, "elementwise": CHECKED}
 
 WINDOWS = {
     1: (4, 8, 16, 32, 64, 128, 256, 1024),
@@ -81,7 +86,9 @@ SERIES = (
 QUICK_SERIES = (Series(1, 4096, 4, 8), Series(2, 64, 4, 2), Series(3, 16, 4, 2))
 
 
-def sweep(report: ConvReport, quick: bool, only: str = "") -> list[dict[str, Any]]:
+def sweep(
+    report: ConvReport, quick: bool, classes: Collection[str], only: str = ""
+) -> list[dict[str, Any]]:
     """Time every series with `only` in its name; an entry a series, part and window."""
     windows = QUICK_WINDOWS if quick else WINDOWS
     points: list[dict[str, Any]] = []
@@ -95,7 +102,9 @@ def sweep(report: ConvReport, quick: bool, only: str = "") -> list[dict[str, Any
                     note = f"{layer.name} and more: over {MOST_GIGAFLOPS} Gflop"
                     report.notes.extend([note] * (part == PARTS[0]))
                     break
-                points.append(_measure(report, series, part, window, hopeless, quick))
+                points.append(
+                    _measure(report, series, part, window, hopeless, quick, classes)
+                )
             # Thousands of programs would fill the memory.
             jax.clear_caches()
     report.summary["points"] = points
@@ -109,31 +118,36 @@ def _measure(
     window: int,
     hopeless: set[str],
     quick: bool,
+    classes: Collection[str],
 ) -> dict[str, Any]:
     """One window: the algorithms in turn; adds to those that are hopeless from here."""
     rounds, seconds, lines = ((2, 5), 0.3, 400) if quick else ((3, 9), 1.0, MOST_LINES)
     layer = series.layer(window)
-    facts = facts_of(layer)
-    auto = choose(part, facts, Target(jax.default_backend()))
+    strict, facts = facts_of(layer, "elementwise"), facts_of(layer)
+    main = "relaxed" if "relaxed" in classes else "elementwise"
+    auto = choose(
+        part,
+        facts if main == "relaxed" else strict,
+        Target(jax.default_backend()),
+    )
     by_tiles = ALGORITHMS["native"].work(part, facts).kind == "transforms"
     if auto == "native" and by_tiles:
-        auto = TILES
+        auto = BY_TILES[main]
     # The rule's choice first: it is what the others are called slow against.
     able = [
         n
         for n in SUMS + TRANSFORMS
         if ALGORITHMS[n.split()[0]].unsupported(facts) is None
-        and (n != TILES or by_tiles)
+        and (n not in BY_TILES.values() or by_tiles)
+        and n not in [BY_TILES[one] for one in BY_TILES if one not in classes]
     ]
     names = [n for n in able if n not in hopeless or n == auto]
     names.sort(key=lambda name: name != auto)
     contestants = {}
     for name in names:
-        sums = name == "native"
         precise = facts._replace(spec=facts.spec._replace(precision="highest"))
-        one = one_algorithm(
-            part, precise if sums else facts, name.split()[0], most_lines=lines
-        )
+        its = {"native": precise, CHECKED: strict}.get(name, facts)
+        one = one_algorithm(part, its, name.split()[0], most_lines=lines)
         if one is None:
             report.notes.append(f"{layer.name}, {part}: {name} is too long to compile")
             hopeless.add(name)

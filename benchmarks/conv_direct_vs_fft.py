@@ -1,11 +1,12 @@
 """When is FFT faster than adding products? Kernel sizes from 3 to 1024 taps.
 
-    python -m benchmarks.conv_direct_vs_fft [--quick] [--only TEXT]
+    python -m benchmarks.conv_direct_vs_fft [--quick] [--only TEXT] [--accuracy CLASS]
 
 Kernel size, image size, channels, batch and groups in one, two and three dimensions,
 forward and each gradient: the fastest of `native`, `gemm`, `shift` and `direct` against
-the faster of `fft` and `overlap_add`, all of our own algorithms, in turn. Then how the
-cost of a full convolution of N cells with N grows, the temporary memory of the compiled
+the fastest of `fft`, `overlap_add` and `native` by tiles (which in the elementwise
+class looks at the data of each tile first), all of our own, in turn. Then how the cost
+of a full convolution of N cells with N grows, the temporary memory of the compiled
 programs, and the error of float32 against float64.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from benchmarks import _conv_windows
 from benchmarks._conv_growth import accuracy, growth, memory
+from benchmarks._conv_peers import add_accuracy, classes_of
 from benchmarks._conv_plots import draw_lines, new_figure
 from benchmarks._conv_report import ConvReport
 from benchmarks._conv_windows import say_crossovers, sweep
@@ -68,10 +70,12 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="three series, few rounds")
     parser.add_argument("--only", metavar="TEXT", help="series with it, such as '2-D'")
+    add_accuracy(parser, "both")
     options = parser.parse_args()
     report = ConvReport("conv_direct_vs_fft", options.quick)
     report.begin()
-    points = sweep(report, options.quick, options.only or "")
+    classes = classes_of(options.accuracy)
+    points = sweep(report, options.quick, classes, options.only or "")
     if not points:
         sys.exit(f"conv_direct_vs_fft: no series has {options.only!r} in its name")
     say_crossovers(report, points)

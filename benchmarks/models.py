@@ -1,6 +1,7 @@
 """How fast are whole networks? jaxnets against Flax, Keras-JAX and PyTorch.
 
     python -m benchmarks.models [--quick] [--networks NAME ...] [--size N]
+        [--accuracy CLASS]
 
 Forward pass and training step (cross-entropy, plain gradient descent, parameters given
 back), float32, batches of 1 and 32 images of each network's usual size (28 or 32 rows,
@@ -8,12 +9,12 @@ back), float32, batches of 1 and 32 images of each network's usual size (28 or 3
 stock layers that follow one recipe a network, with our weights. Logits are compared
 before timing, and for networks without dropout the losses of two training steps too.
 
-Also: how long each takes to compile, and compile time and temporary memory of a deep
-network as a loop (`scan`) and with its maps computed again (`remat`).
+Ours runs in the relaxed class of accuracy, as layers do, unless `--accuracy` says
+otherwise. Also: how long each takes to compile, and compile time and temporary memory
+of a deep network as a loop (`scan`) and with its maps computed again (`remat`).
 """
 
 import argparse
-import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,12 +26,20 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks._conv_peers import OURS, Contestant, missing
+from benchmarks._conv_peers import (
+    OURS_IN,
+    Contestant,
+    add_accuracy,
+    classes_of,
+    missing,
+)
 from benchmarks._conv_plots import draw_ratios
 from benchmarks._conv_report import ConvReport, relative_norm
 from benchmarks._model_peers import flax_logits, keras_model
 from benchmarks._model_recipes import NETWORKS
+from benchmarks._model_summary import summarise
 from jaxnets import models
+from jaxnets.functional import conv_accuracy
 
 RATE = 1e-3
 TOLERANCE = 1e-3
@@ -153,7 +162,9 @@ def contestant(part: str, made: tuple[Callable, Any], x: Any, y: Any) -> Contest
     return Contestant(run, ms, temporary_bytes=used and used.temp_size_in_bytes)
 
 
-def contestants(name: str, part: str, batch: int, size: int) -> dict[str, Contestant]:
+def contestants(
+    name: str, part: str, batch: int, size: int, accuracies: tuple[str, ...]
+) -> dict[str, Contestant]:
     """Ours first, then every peer that is installed."""
     recipe, _, channels, _ = NETWORKS[name]
     rng = np.random.default_rng(0)
@@ -163,7 +174,11 @@ def contestants(name: str, part: str, batch: int, size: int) -> dict[str, Contes
     classes = weights[max(p for p in weights if p.startswith("head"))].shape
     y = rng.integers(0, classes[-1], batch).astype(np.int32)
     arrays = jnp.asarray(x), jnp.asarray(y)
-    found = {OURS: contestant(part, getattr(ours, part)(), *arrays)}
+    found = {}
+    for accuracy in accuracies:
+        with conv_accuracy(accuracy):
+            made = contestant(part, getattr(ours, part)(), *arrays)
+        found[OURS_IN[accuracy]] = made
     if part == "forward":
         values = {p: jnp.asarray(a) for p, a in weights.items()}
         flax = (lambda values, x: flax_logits(recipe)(values, x)[0], values)
@@ -194,11 +209,18 @@ def agree(what: str, found: dict[str, Contestant], steps: int) -> None:
                 raise ValueError(f"{what}: {name} is off by {error:.1e}")
 
 
-def compare(report: ConvReport, name: str, batch: int, size: int, quick: bool) -> None:
+def compare(
+    report: ConvReport,
+    name: str,
+    batch: int,
+    size: int,
+    quick: bool,
+    classes: tuple[str, ...],
+) -> None:
     random = NETWORKS[name][3]
     case = f"{name}, {batch}x{size}x{size}"
     for part in ("forward", "training"):
-        found = contestants(name, part, batch, size)
+        found = contestants(name, part, batch, size, classes)
         if part == "forward" or not random:
             agree(f"{case}, {part}", found, 1 if part == "forward" else 2)
         # Dropout makes every step another one, and `agree` has compared the rest.
@@ -209,43 +231,6 @@ def compare(report: ConvReport, name: str, batch: int, size: int, quick: bool) -
         report.summary.setdefault("times", {})[f"{case}, {part}"] = times
         compile_ms = {n: c.compile_ms for n, c in found.items() if c.compile_ms}
         report.summary.setdefault("compile_ms", {})[f"{case}, {part}"] = compile_ms
-
-
-def summarise(report: ConvReport) -> None:
-    """Geometric means of how many times our minimum the peers' minima are."""
-    report.say("", "| batch | part | against | geometric mean | least, where |")
-    report.say("|---|---|---|---|---|")
-    rivals: dict[str, Callable[[dict[str, float]], float | None]] = {
-        "Flax nnx": lambda times: times.get("Flax nnx"),
-        "Keras on JAX": lambda times: times.get("Keras on JAX"),
-        "best PyTorch": lambda times: min(
-            (t for name, t in times.items() if "PyTorch" in name), default=None
-        ),
-    }
-    everything = report.summary["times"].items()
-    for batch in sorted({case.split(", ")[1].split("x")[0] for case, _ in everything}):
-        for part in ("forward", "training"):
-            for rival, of in rivals.items():
-                ratios = {
-                    case.split(",")[0]: peer / times[OURS]
-                    for case, times in everything
-                    if f", {batch}x" in case and case.endswith(part)
-                    if (peer := of(times)) is not None
-                }
-                if not ratios:
-                    continue
-                mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
-                worst = min(ratios, key=lambda name: ratios[name])
-                report.say(
-                    f"| {batch} | {part} | {rival} | {mean:.2f} "
-                    f"| {ratios[worst]:.2f}, {worst} |"
-                )
-    report.say("", "| compilation, seconds | jaxnets | Flax nnx | Keras on JAX |")
-    report.say("|---|---|---|---|")
-    for case, found in report.summary["compile_ms"].items():
-        names = (OURS, "Flax nnx", "Keras on JAX")
-        cells = (f"{found[n] / 1e3:.1f}" if n in found else "" for n in names)
-        report.say(f"| {case} | {' | '.join(cells)} |")
 
 
 def deep(report: ConvReport, names: tuple[str, ...], batch: int) -> None:
@@ -275,7 +260,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="rows and columns instead of 224")
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--no-deep", action="store_true", help="leave ResNet-110 out")
+    add_accuracy(parser, "relaxed")
     options = parser.parse_args()
+    classes = classes_of(options.accuracy)
     if options.size and options.size % 32:
         parser.error(f"--size must be a multiple of 32; got {options.size}")
     report = ConvReport("models", options.quick)
@@ -285,8 +272,8 @@ def main() -> None:
         usual = NETWORKS[name][1]
         size = options.size if options.size and usual == 224 else usual
         for batch in batches:
-            compare(report, name, batch, size, options.quick)
-    summarise(report)
+            compare(report, name, batch, size, options.quick, classes)
+    summarise(report, classes)
     if not (options.quick or options.no_deep):
         deep(report, ("resnet110_cifar", "plain110_cifar"), 32)
     report.store(draw_ratios)

@@ -21,6 +21,7 @@ NO_ARRAYS = {
     "functional.ConvPlan": "a container",
     "functional.LayerCounts": "a container",
     "functional.connection_counts": "integers only",
+    "functional.conv_accuracy": "sets an option",
     "functional.conv_output_shape": "integers only",
     "functional.conv_plan": "integers only",
     "functional.conv_transpose_output_shape": "integers only",

@@ -33,7 +33,8 @@ from jaxnets.functional._unfold import fold as fold
 from jaxnets.functional._unfold import unfold as unfold
 from jaxnets.functional._flip_kernel import flip_kernel as flip_kernel
 
-# Which algorithm convolves
+# Which algorithm convolves, and how accurately
+from jaxnets.functional._conv_accuracy import conv_accuracy as conv_accuracy
 from jaxnets.functional._conv_plan import ConvPlan as ConvPlan
 from jaxnets.functional._conv_explain import ConvExplanation as ConvExplanation
 from jaxnets.functional._conv_explain import conv_plan as conv_plan

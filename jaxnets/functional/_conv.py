@@ -39,6 +39,7 @@ def conv(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Convolve a batch of signals, images or volumes with a bank of kernels.
 
@@ -49,6 +50,11 @@ def conv(
     This is the cross-correlation that neural networks call convolution;
     `flip_kernel=True` gives the true one, K[−t]. The rank of the kernel says how many
     spatial axes there are.
+
+    Accuracy: by default the error of each result is at most c n ε Σ |x| |kernel| over
+    its n terms, c about 1, and NaN reaches only results that have it as a term.
+    `accuracy="relaxed"` permits errors relative to the largest values, those of
+    Winograd and FFT. See `conv_accuracy`.
 
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
@@ -71,6 +77,8 @@ def conv(
             tap), `"winograd"`, `"fft"` or `"overlap_add"` (FFT in blocks), or a
             `ConvPlan`.
         precision: as in `jax.lax.conv_general_dilated`; None takes JAX's default.
+        accuracy: `"elementwise"` or `"relaxed"`; None takes the class that
+            `conv_accuracy` set, or else `"elementwise"`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -99,7 +107,15 @@ def conv(
     if data_format == "channels_first":
         x = jnp.moveaxis(x, -rank - 1, -1)
     spec, _ = canonical_conv(
-        "conv", x.shape, kernel.shape, strides, padding, dilation, groups, precision
+        "conv",
+        x.shape,
+        kernel.shape,
+        strides,
+        padding,
+        dilation,
+        groups,
+        precision,
+        accuracy,
     )
     dtype = _common_dtype(x, kernel)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
@@ -167,7 +183,15 @@ def conv_output_shape(
     if data_format == "channels_first":
         image = (*image[1:], image[0])
     _, positions = canonical_conv(
-        "conv", (*batch, *image), kernel_shape, strides, padding, dilation, groups, None
+        "conv",
+        (*batch, *image),
+        kernel_shape,
+        strides,
+        padding,
+        dilation,
+        groups,
+        None,
+        None,
     )
     out = kernel_shape[-1]
     if data_format == "channels_first":

@@ -10,6 +10,7 @@ from jaxnets.functional._checks import (
     check_integers,
     check_min_rank,
 )
+from jaxnets.functional._conv_accuracy import is_relaxed
 from jaxnets.functional._shapes import (
     MOST_PIXELS,
     IntOrInts,
@@ -43,6 +44,7 @@ def canonical_conv(
     dilation: IntOrInts,
     groups: int,
     precision: Any,
+    accuracy: str | None,
 ) -> tuple[ConvSpec, tuple[int, ...]]:
     """Check everything about sizes; return the spec and the output's spatial sizes."""
     *window, fan_in, out = kernel_shape
@@ -65,7 +67,8 @@ def canonical_conv(
             f"in {groups} groups ({shapes})"
         )
     pads = canonical_padding(function, padding, spatial, window, strides, dilation)
-    spec = ConvSpec(strides, pads, dilation, groups, _precision(precision))
+    relaxed = is_relaxed(function, accuracy)
+    spec = ConvSpec(strides, pads, dilation, groups, _precision(precision), relaxed)
     positions = spec.positions(spatial, tuple(window))
     for axis, count in enumerate(positions):
         if count == 0:

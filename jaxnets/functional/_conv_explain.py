@@ -29,7 +29,7 @@ class ConvExplanation(NamedTuple):
         facts: the convolution.
         platform: where it is to run.
         candidates: for every part of a plan the algorithms, the one of the fewest
-            estimated seconds first, those that cannot run it last.
+            estimated seconds first, those that are out last.
         plan: what `"auto"` takes.
     """
 
@@ -50,14 +50,17 @@ class ConvExplanation(NamedTuple):
             lines.insert(1, f"without what meets only padding: {describe(left.facts)}")
         for part, found in self.candidates.items():
             taken = getattr(self.plan, part)
-            lines += ["", f"{part:<14}{'Gflop':>10}{'MB':>10}{'calls':>9}{'ms':>11}"]
+            head = f"{part:<14}{'accuracy':<12}"
+            head += f"{'Gflop':>10}{'MB':>10}{'calls':>9}{'ms':>11}"
+            lines += ["", head]
             for one in found:
                 mark = "*" if one.algorithm == taken else " "
+                row = f"{mark} {one.algorithm:<12}{one.accuracy:<12}"
                 if one.work is None:
-                    lines.append(f"{mark} {one.algorithm:<12}{one.reason}")
+                    lines.append(f"{row}{one.reason}")
                     continue
                 lines.append(
-                    f"{mark} {one.algorithm:<12}{one.work.flops / 1e9:>10.3f}"
+                    f"{row}{one.work.flops / 1e9:>10.3f}"
                     f"{one.work.bytes / 1e6:>10.2f}{one.work.calls:>9.0f}"
                     f"{one.seconds * 1e3:>11.3f}"
                 )
@@ -67,10 +70,11 @@ class ConvExplanation(NamedTuple):
     __repr__ = __str__
 
     def _why(self, part: str) -> str:
-        tuned = tuned_plan(self.facts, self.platform)
-        if tuned is not None and getattr(tuned, part) != "auto":
-            return "measured by tune_conv; the plan is in force"
         possible = [one for one in self.candidates[part] if one.work is not None]
+        tuned = tuned_plan(self.facts, self.platform)
+        named = None if tuned is None else getattr(tuned, part)
+        if named in [one.algorithm for one in possible]:
+            return "measured by tune_conv; the plan is in force"
         if len(possible) == 1:
             return "nothing else can run it"
         ratio = possible[1].seconds / max(possible[0].seconds, 1e-12)
@@ -89,6 +93,7 @@ def conv_plan(
     groups: int = 1,
     dtype: Any = "float32",
     precision: Any = None,
+    accuracy: str | None = None,
     platform: str | None = None,
 ) -> ConvPlan:
     """The algorithms that `conv(algorithm="auto")` takes for these shapes and options.
@@ -96,7 +101,8 @@ def conv_plan(
         seconds = flops · a + bytes · b + calls · c,    the least of all algorithms
 
     with the work of every algorithm from its file in `conv_algorithms` and the rates
-    a, b, c of the platform; a pure function of its arguments and the plans in force.
+    a, b, c of the platform; a pure function of its arguments, the plans and the
+    accuracy class in force.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.
@@ -107,6 +113,8 @@ def conv_plan(
         groups: as in `conv`.
         dtype: dtype of x and the kernel.
         precision: as in `conv`; `"highest"` rules out what rounds more than sums do.
+        accuracy: as in `conv`; `"elementwise"` rules out algorithms whose errors are
+            relative to the largest values.
         platform: `"cpu"`, `"gpu"` or `"tpu"`; None takes JAX's default backend.
 
     Returns:
@@ -137,6 +145,7 @@ def conv_plan(
         groups,
         dtype,
         precision,
+        accuracy,
     )
     where = platform or jax.default_backend()
     return make_plan((choose(part, facts, Target(where)) for part in PARTS), facts)
@@ -152,9 +161,13 @@ def explain_conv(
     groups: int = 1,
     dtype: Any = "float32",
     precision: Any = None,
+    accuracy: str | None = None,
     platform: str | None = None,
 ) -> ConvExplanation:
     """Why `conv(algorithm="auto")` takes what it takes: a table of the candidates.
+
+    Accuracy: the table gives the class of each candidate, `"elementwise"` or
+    `"relaxed"`. Relaxed ones are out unless the convolution permits them.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.
@@ -165,11 +178,13 @@ def explain_conv(
         groups: as in `conv`.
         dtype: dtype of x and the kernel.
         precision: as in `conv`.
+        accuracy: as in `conv`.
         platform: as in `conv_plan`.
 
     Returns:
         A `ConvExplanation`: print it, or read its `candidates`, with flops, bytes,
-        calls, estimated seconds, and the reason of those that cannot run.
+        calls, estimated seconds, the accuracy class, and the reason of those that
+        are out.
 
     Raises:
         TypeError: if an option has the wrong type.
@@ -193,6 +208,7 @@ def explain_conv(
         groups,
         dtype,
         precision,
+        accuracy,
     )
     where = canonical_platform(platform or jax.default_backend())
     found = {part: tuple(candidates(part, facts, where)) for part in PARTS}
@@ -210,11 +226,20 @@ def conv_facts(
     groups: int,
     dtype: Any,
     precision: Any,
+    accuracy: str | None,
 ) -> ConvFacts:
     """Everything static of a convolution, checked."""
     check_conv_ranks(function, x_shape, kernel_shape)
     spec, _ = canonical_conv(
-        function, x_shape, kernel_shape, strides, padding, dilation, groups, precision
+        function,
+        x_shape,
+        kernel_shape,
+        strides,
+        padding,
+        dilation,
+        groups,
+        precision,
+        accuracy,
     )
     rank = len(kernel_shape) - 2
     return ConvFacts(

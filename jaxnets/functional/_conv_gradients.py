@@ -33,6 +33,7 @@ def conv_input_grad(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """The gradient of `conv` to its input: the transpose of conv in x.
 
@@ -41,6 +42,8 @@ def conv_input_grad(
     Every output p that cell i took part in sends its gradient back through the same
     tap. At stride 1 this is the full convolution of g with the kernel turned over,
     ⟨conv(x, k), g⟩ = ⟨x, conv_input_grad(g, k)⟩.
+
+    Accuracy: as in `conv`, by default relative to the terms of each element.
 
     Args:
         g: `(*batch, *positions, out)`, the gradient to the output of `conv`; with
@@ -58,6 +61,7 @@ def conv_input_grad(
         flip_kernel: as in `conv`.
         algorithm: as in `conv`; a `ConvPlan` for the convolution itself.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, *input_size, in)`, or `(*batch, in, *input_size)`.
@@ -101,6 +105,7 @@ def conv_input_grad(
             flip_kernel=flip_kernel,
             algorithm=algorithm,
             precision=precision,
+            accuracy=accuracy,
         )
 
     return _transpose("conv_input_grad", forward, x, g)
@@ -120,6 +125,7 @@ def conv_kernel_grad(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """The gradient of `conv` to its kernel: the transpose of conv in the kernel.
 
@@ -127,6 +133,8 @@ def conv_kernel_grad(
 
     Tap t has met one input cell for every output p, so this is the correlation of the
     input with the upstream gradient, ⟨conv(x, k), g⟩ = ⟨k, conv_kernel_grad(x, g)⟩.
+
+    Accuracy: as in `conv`, by default relative to the terms of each element.
 
     Args:
         x: `(*batch, *spatial, in)`, or `(*batch, in, *spatial)`.
@@ -141,6 +149,7 @@ def conv_kernel_grad(
         flip_kernel: as in `conv`.
         algorithm: as in `conv`; a `ConvPlan` for the convolution itself.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*window, in // groups, out)`, summed over the batch.
@@ -189,6 +198,7 @@ def conv_kernel_grad(
             flip_kernel=flip_kernel,
             algorithm=algorithm,
             precision=precision,
+            accuracy=accuracy,
         )
 
     return _transpose("conv_kernel_grad", forward, kernel, g)

@@ -20,6 +20,7 @@ def local_conv(
     groups: int = 1,
     data_format: DataFormat = "channels_last",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Apply a kernel of its own at every position: a locally connected layer.
 
@@ -28,6 +29,8 @@ def local_conv(
     The windows of `conv` without its shared weights. The patches of x are multiplied
     by all kernels in one batched product, and take prod(window) / prod(strides) times
     the memory of x.
+
+    Accuracy: as in `conv`.
 
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
@@ -40,6 +43,7 @@ def local_conv(
         groups: as in `conv`.
         data_format: where the channels of x and y stand.
         precision: as in `jax.lax.dot_general`.
+        accuracy: as in `conv`; matters where there are at most four positions.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -66,6 +70,7 @@ def local_conv(
         groups,
         data_format,
         precision,
+        accuracy,
     )
 
 
@@ -80,6 +85,7 @@ def tiled_conv(
     groups: int = 1,
     data_format: DataFormat = "channels_last",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Apply a few kernels in turn from one position to the next.
 
@@ -89,6 +95,8 @@ def tiled_conv(
     Neighbours have different kernels, as in `local_conv`, and memory does not grow with
     the image, as in `conv`. One tile an axis gives `conv`, as many as positions
     `local_conv`. Of more tiles than positions the first are used.
+
+    Accuracy: as in `conv`.
 
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
@@ -101,6 +109,7 @@ def tiled_conv(
         groups: as in `conv`.
         data_format: where the channels of x and y stand.
         precision: as in `conv`.
+        accuracy: as in `conv`; matters where there are at most four tiles.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -128,4 +137,5 @@ def tiled_conv(
         groups,
         data_format,
         precision,
+        accuracy,
     )

@@ -28,6 +28,7 @@ def conv_lstm_cell(
     forget_bias: float = 0.0,
     algorithm: Any = "auto",
     precision: lax.PrecisionLike = None,
+    accuracy: str | None = None,
 ) -> tuple[LSTMState, jax.Array]:
     """Take one step of an LSTM whose products are convolutions.
 
@@ -35,6 +36,8 @@ def conv_lstm_cell(
     into i, f, g, o: c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'), y = h'. Peepholes
     add p_i c, p_f c and p_o c' to i, f and o, position by position. The rank of the
     kernel says how many axes are spatial.
+
+    Accuracy: both convolutions as in `conv`.
 
     Args:
         params: `ConvLSTMParams`.
@@ -48,6 +51,7 @@ def conv_lstm_cell(
         forget_bias: added to f.
         algorithm: of both convolutions, as in `conv`.
         precision: of both convolutions, as in `conv`.
+        accuracy: of both convolutions, as in `conv`.
 
     Returns:
         The state (h', c'), and y = h'.
@@ -78,9 +82,14 @@ def conv_lstm_cell(
         dilation=dilation,
         algorithm=algorithm,
         precision=precision,
+        accuracy=accuracy,
     )
     sums = sums + conv(
-        carry.h, params.recurrent_kernel, algorithm=algorithm, precision=precision
+        carry.h,
+        params.recurrent_kernel,
+        algorithm=algorithm,
+        precision=precision,
+        accuracy=accuracy,
     )
     i, f, g, o = jnp.split(sums, 4, -1)
     if forget_bias:

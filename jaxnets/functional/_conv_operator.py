@@ -93,6 +93,7 @@ def conv_operator(
     flip_kernel: bool = False,
     algorithm: str = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> ConvOperator:
     """A convolution as a matrix-free linear operator, for iterative solvers.
 
@@ -101,6 +102,8 @@ def conv_operator(
     The product and that with the transpose run at the speed of `conv` and of its
     gradient, and need memory for the arrays only, where `conv_matrix` needs it for
     every connection.
+
+    Accuracy: as in `conv`, in both directions.
 
     Args:
         kernel: `(*window, in // groups, out)`.
@@ -113,6 +116,7 @@ def conv_operator(
         flip_kernel: as in `conv`.
         algorithm: as in `conv`.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         An operator of `shape` `(positions · out, spatial · in)` with `@` for vectors
@@ -165,6 +169,7 @@ def conv_operator(
         "flip_kernel": flip_kernel,
         "algorithm": algorithm,
         "precision": tuple(precision) if isinstance(precision, list) else precision,
+        "accuracy": accuracy,
     }
     operator = ConvOperator(
         kernel, tuple(input_shape), output_shape, tuple(options.items()), False

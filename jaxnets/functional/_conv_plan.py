@@ -60,7 +60,12 @@ def describe(facts: ConvFacts) -> str:
     )
 
 
+def without_rounding(facts: ConvFacts) -> ConvFacts:
+    """The facts without what says how sums may be rounded."""
+    spec = facts.spec._replace(precision=None, relaxed=False)
+    return facts._replace(spec=spec)
+
+
 def _same(a: ConvFacts, b: ConvFacts) -> bool:
-    """Equal up to precision, which does not change what is computed."""
-    first, second = (f._replace(spec=f.spec._replace(precision=None)) for f in (a, b))
-    return first == second
+    """Equal up to precision and accuracy, which do not change what is computed."""
+    return without_rounding(a) == without_rounding(b)

@@ -11,7 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnets.functional._conv_plan import ConvPlan, make_plan, refusal
+from jaxnets.functional._conv_plan import (
+    ConvPlan,
+    make_plan,
+    refusal,
+    without_rounding,
+)
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts, ConvSpec
 
 FORMAT = "jaxnets convolution plans"
@@ -134,7 +139,7 @@ def store_plan(path: str | os.PathLike[str], tuned: TunedPlan) -> None:
 
 
 def _key(platform: str, facts: ConvFacts) -> tuple[str, ConvFacts]:
-    return platform, facts._replace(spec=facts.spec._replace(precision=None))
+    return platform, without_rounding(facts)
 
 
 @cache

@@ -5,9 +5,10 @@ the platform's kernels. `_conv_cost.py` makes seconds of it, from measurements t
 `python -m benchmarks.calibrate_conv` takes and keeps in `_conv_rates.json`.
 
 `"auto"` takes the algorithm of the fewest estimated seconds among those that can
-honour the convolution. Nothing is measured while a program runs, so the choice does
-not depend on a warm-up; plans that `tune_conv` measured go first while they are in
-force.
+honour the convolution and its accuracy class: unless the spec says `relaxed`,
+algorithms whose errors are relative to the largest values are out. Nothing is measured
+while a program runs, so the choice does not depend on a warm-up; plans that `tune_conv`
+measured go first while they are in force.
 """
 
 from typing import NamedTuple
@@ -41,12 +42,21 @@ class Target(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """One algorithm for one part: its estimated cost, or why it is out."""
+    """One algorithm for one part: its estimated cost, or why it is out.
+
+    Attributes:
+        algorithm: its name.
+        work: what it has to do; None if it is out.
+        seconds: the estimated time.
+        reason: why it is out, or "".
+        accuracy: its class, `"elementwise"` or `"relaxed"`, for this convolution.
+    """
 
     algorithm: str
     work: Work | None
     seconds: float
     reason: str
+    accuracy: str
 
 
 def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
@@ -59,16 +69,30 @@ def candidates(part: str, facts: ConvFacts, platform: str) -> list[Candidate]:
             reason = "runs on CPU alone"
         if reason is None and name in ROUNDING_MORE and is_exact(facts.spec.precision):
             reason = "rounds more than precision='highest' allows"
+        if reason is None and name in ROUNDING_MORE and not facts.spec.relaxed:
+            reason = (
+                "errors are relative to the largest values; accuracy='relaxed' "
+                "permits it"
+            )
         if reason is None:
             reason = too_much_memory(name, part, facts)
         if reason is not None:
-            found.append(Candidate(name, None, float("inf"), reason))
+            accuracy = _accuracy(name, facts, None)
+            found.append(Candidate(name, None, float("inf"), reason, accuracy))
             continue
         run = supported(algorithm, facts)
         work = algorithm.work(part, run)
         seconds = known.seconds(name, part, work, known.basis(run))
-        found.append(Candidate(name, work, seconds, ""))
+        found.append(Candidate(name, work, seconds, "", _accuracy(name, facts, work)))
     return sorted(found, key=lambda candidate: candidate.seconds)
+
+
+def _accuracy(name: str, facts: ConvFacts, work: Work | None) -> str:
+    """The class of an algorithm; `native` transforms unchecked if it is permitted."""
+    transforms = work is not None and name == "native" and work.kind == "transforms"
+    if name in ROUNDING_MORE or (transforms and facts.spec.relaxed):
+        return "relaxed"
+    return "elementwise"
 
 
 def too_much_memory(name: str, part: str, facts: ConvFacts) -> str | None:

@@ -27,6 +27,7 @@ def separable_conv(
     flip_kernel: bool = False,
     algorithm: Any = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Convolve every channel by itself, then mix the channels cell by cell.
 
@@ -34,6 +35,8 @@ def separable_conv(
 
     With multiplier m this takes prod(window) · channels · m + channels · m · out
     weights in place of prod(window) · channels · out.
+
+    Accuracy: each of the two convolutions as in `conv`.
 
     Args:
         x: `(*batch, *spatial, channels)`; with `data_format="channels_first"`
@@ -52,6 +55,7 @@ def separable_conv(
         flip_kernel: turn the window of the first convolution over.
         algorithm: of the first convolution, as in `conv`.
         precision: of both, as in `conv`.
+        accuracy: of both, as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -108,6 +112,7 @@ def separable_conv(
         flip_kernel=flip_kernel,
         algorithm=algorithm,
         precision=precision,
+        accuracy=accuracy,
     )
     return conv(
         y,
@@ -116,6 +121,7 @@ def separable_conv(
         padding="VALID",
         data_format=data_format,
         precision=precision,
+        accuracy=accuracy,
     )
 
 
@@ -129,12 +135,15 @@ def spatially_separable_conv(
     padding_mode: str = "zeros",
     flip_kernel: bool = False,
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Filter every channel along one spatial axis after the other.
 
     The depthwise convolution with the outer product of the kernels, kernel[t, u, ...] =
     kernels[0][t] · kernels[1][u] · ..., for the sum of their sizes in place of the
     product: Gaussian and box blurs, Sobel and Gabor filters along the axes.
+
+    Accuracy: the convolution along each axis as in `conv`.
 
     Args:
         x: `(*batch, *spatial, channels)`.
@@ -146,6 +155,7 @@ def spatially_separable_conv(
         padding_mode: as in `conv`.
         flip_kernel: turn every kernel over.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, *positions, channels)` in the promoted dtype of the arrays.
@@ -210,6 +220,7 @@ def spatially_separable_conv(
             padding_mode=padding_mode,
             flip_kernel=flip_kernel,
             precision=precision,
+            accuracy=accuracy,
         )
         y = y.reshape(*y.shape[:-1], *tail)
     return y

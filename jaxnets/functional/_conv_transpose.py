@@ -37,6 +37,7 @@ def conv_transpose(
     flip_kernel: bool = False,
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Apply the transpose of a convolution: spread every cell of x by the kernel.
 
@@ -48,6 +49,8 @@ def conv_transpose(
     same options, which takes y to the shape of x: ⟨conv(y, k), x⟩ = ⟨y,
     conv_transpose(x, k)⟩. So its padding cuts cells off here. It is also PyTorch's
     `ConvTranspose`, Keras's `Conv2DTranspose` and what is called deconvolution.
+
+    Accuracy: as in `conv`, by default relative to the terms of each result.
 
     Args:
         x: `(*batch, *spatial, in)`, any number of batch axes, none included; with
@@ -68,6 +71,7 @@ def conv_transpose(
         flip_kernel: turn the window over along every axis first.
         algorithm: as in `conv`, for the convolution that is transposed.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -102,6 +106,7 @@ def conv_transpose(
         groups,
         data_format,
         precision,
+        accuracy,
     )
     rank = kernel.ndim - 2
     if data_format == "channels_first":
@@ -136,7 +141,7 @@ def _spread(
     Args:
         x: `(*batch, *spatial, in)`.
         kernel: `(*window, out // groups, in)`, of the same dtype.
-        spec: strides, dilation, groups and precision.
+        spec: strides, dilation, groups, precision and accuracy.
         scatters: where the output lies, one an axis.
         algorithm: as in `conv`.
 

@@ -9,6 +9,7 @@ from jaxnets.functional._checks import (
     check_integers,
     check_min_rank,
 )
+from jaxnets.functional._conv_accuracy import is_relaxed
 from jaxnets.functional._conv_canonical import _precision
 from jaxnets.functional._shapes import (
     DATA_FORMATS,
@@ -83,6 +84,7 @@ def conv_transpose_output_shape(
         groups,
         data_format,
         None,
+        None,
     )
     rank = len(kernel_shape) - 2
     batch = tuple(x_shape[: -rank - 1])
@@ -103,6 +105,7 @@ def transposed_geometry(
     groups: int,
     data_format: DataFormat,
     precision: Any,
+    accuracy: str | None,
 ) -> tuple[ConvSpec, list[Scatter]]:
     """Check everything about sizes; return the spec and where the output lies."""
     function = "conv_transpose"
@@ -186,6 +189,13 @@ def transposed_geometry(
                 f"{MOST_PIXELS}; take smaller strides or a smaller dilation ({shapes}, "
                 f"strides={strides}, dilation={dilation})"
             )
-    spec = ConvSpec(strides, ((0, 0),) * rank, dilation, groups, _precision(precision))
+    spec = ConvSpec(
+        strides,
+        ((0, 0),) * rank,
+        dilation,
+        groups,
+        _precision(precision),
+        is_relaxed(function, accuracy),
+    )
     scatters = [Scatter(lo, size) for (lo, _), size in zip(pads, sizes, strict=True)]
     return spec, scatters

@@ -47,6 +47,7 @@ def tune_conv(
     groups: int = 1,
     dtype: Any = "float32",
     precision: Any = None,
+    accuracy: str | None = None,
     rounds: int = 7,
     path: str | os.PathLike[str] | None = None,
 ) -> ConvPlan:
@@ -55,6 +56,9 @@ def tune_conv(
     Every candidate runs in turn, `rounds` times, and the least time wins. Candidates
     that the rule gives 30 times the seconds of its best are left out, and one that took
     3 times those of the best in every one of five rounds is not run again.
+
+    Accuracy: only algorithms of the class are measured. A stored plan is found for
+    either class, and where it names an algorithm that is out the rule decides.
 
     Args:
         x_shape: `(*batch, *spatial, in)`.
@@ -65,6 +69,7 @@ def tune_conv(
         groups: as in `conv`.
         dtype: floating dtype of x and the kernel.
         precision: as in `conv`.
+        accuracy: as in `conv`; algorithms that it rules out are not measured.
         rounds: runs of every candidate, after the one that compiles it.
         path: JSON file to add the plan to, for `use_plans`; None stores nothing.
 
@@ -93,6 +98,7 @@ def tune_conv(
         groups,
         dtype,
         precision,
+        accuracy,
     )
     check_integer("tune_conv", "rounds", rounds, minimum=1)
     if 0 in (*x_shape, *kernel_shape):

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_integer, check_integers
+from jaxnets.functional._conv_accuracy import is_relaxed
 from jaxnets.functional._conv_canonical import _precision
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._dtypes import wide_dtype
@@ -42,6 +43,7 @@ def unshared_conv(
     groups: int,
     data_format: DataFormat,
     precision: Any,
+    accuracy: str | None,
 ) -> jax.Array:
     """Checks, canonical form, product and bias of the two functions."""
     x, kernel = jnp.asarray(arrays[0]), jnp.asarray(arrays[1])
@@ -65,6 +67,7 @@ def unshared_conv(
         data_format=data_format,
     )
     groups = check_integer(function, "groups", groups, minimum=1)
+    relaxed = is_relaxed(function, accuracy)
     shapes = f"x.shape={x.shape}, kernel.shape={kernel.shape}"
     counts, (fan_in, out) = kernel.shape[:rank], kernel.shape[-2:]
     positions = tuple(a.outputs for a in geometry)
@@ -95,8 +98,11 @@ def unshared_conv(
     x = x.reshape(prod(batch), *x.shape[-rank - 1 :]).astype(dtype)
     kernel = _first(kernel.astype(dtype), range(rank), positions)
     phases = prod(kernel.shape[:rank])
-    product = _phases if phases <= MOST_PHASES else _patches
-    y = product(x, kernel, geometry, groups, precision).astype(wide)
+    if phases <= MOST_PHASES:
+        y = _phases(x, kernel, geometry, groups, precision, relaxed)
+    else:
+        y = _patches(x, kernel, geometry, groups, precision)
+    y = y.astype(wide)
     y = _first(y, range(1, rank + 1), positions)
     if arrays[2] is not None:
         bias = jnp.asarray(arrays[2])
@@ -167,7 +173,12 @@ def _patches(
 
 
 def _phases(
-    x: jax.Array, kernel: jax.Array, geometry: Geometry, groups: int, precision: Any
+    x: jax.Array,
+    kernel: jax.Array,
+    geometry: Geometry,
+    groups: int,
+    precision: Any,
+    relaxed: bool,
 ) -> jax.Array:
     """One convolution a tile, at that many times the stride, and their interleaving."""
     rank = len(geometry)
@@ -182,6 +193,7 @@ def _phases(
         tuple(a.dilation for a in whole),
         groups,
         _precision(precision),
+        relaxed,
     )
     parts = []
     for tile in itertools.product(*map(range, tiles)):

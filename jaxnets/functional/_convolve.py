@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_choice, check_min_rank
 from jaxnets.functional._conv import conv
+from jaxnets.functional._conv_accuracy import is_relaxed
 from jaxnets.functional._convolve_axes import (
     Roles,
     check_axes,
@@ -31,6 +32,7 @@ def convolve(
     axes: int | Sequence[int] | None = None,
     algorithm: str = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Convolve two arrays over some or all of their axes.
 
@@ -39,6 +41,10 @@ def convolve(
     Commutative in mode `"full"`, and linear in a and in b. The axes that are not
     convolved broadcast: a batch of signals meets one kernel, or one signal many
     kernels, or pair by pair, and nothing is repeated in memory.
+
+    Accuracy: by default the error of each result is at most c n ε Σ |a| |b| over its n
+    terms, c about 1 (of complex numbers, for either part). `accuracy="relaxed"` permits
+    FFT, whose errors are relative to the largest results.
 
     Args:
         a: an array of real, complex or whole numbers.
@@ -51,6 +57,7 @@ def convolve(
         algorithm: `"auto"`, `"direct"` (sums), `"fft"`, `"overlap_add"` (FFT of
             blocks: a long signal and a short one), or any other name that `conv` takes.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         The axes in the order they have in a and b, in the promoted dtype. Integers are
@@ -73,7 +80,7 @@ def convolve(
         Goodfellow, Bengio, Courville, Deep Learning (2016), equations 9.1 to 9.5; the
         modes are those of `scipy.signal.convolve`.
     """
-    return _combine("convolve", a, b, mode, axes, algorithm, precision)
+    return _combine("convolve", a, b, mode, axes, algorithm, precision, accuracy)
 
 
 def correlate(
@@ -84,6 +91,7 @@ def correlate(
     axes: int | Sequence[int] | None = None,
     algorithm: str = "auto",
     precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Correlate two arrays over some or all of their axes.
 
@@ -92,6 +100,8 @@ def correlate(
     with N the size of b: the convolution of a with b turned over and conjugated, which
     networks call convolution. It does not commute.
 
+    Accuracy: as in `convolve`.
+
     Args:
         a: an array of real, complex or whole numbers.
         b: another, of as many axes; conjugated.
@@ -99,6 +109,7 @@ def correlate(
         axes: as in `convolve`.
         algorithm: as in `convolve`.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         As `convolve` does. Entry N − 1 of mode `"full"` is the one without a shift.
@@ -116,21 +127,29 @@ def correlate(
         Goodfellow, Bengio, Courville, Deep Learning (2016), equation 9.6; complex
         numbers and modes as in `scipy.signal.correlate`.
     """
-    return _combine("correlate", a, b, mode, axes, algorithm, precision)
+    return _combine("correlate", a, b, mode, axes, algorithm, precision, accuracy)
 
 
 def polynomial_product(
-    a: ArrayLike, b: ArrayLike, *, algorithm: str = "auto", precision: Any = None
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    algorithm: str = "auto",
+    precision: Any = None,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """Multiply polynomials given by their coefficients, lowest power first.
 
         c_i = Σ_{j=0}^{i} a_j b_{i−j},    C(x) = A(x) B(x)
+
+    Accuracy: as in `convolve`.
 
     Args:
         a: `(*batch, M)`, the coefficients of degree M − 1.
         b: `(*batch, N)`; the batch axes of a and b broadcast.
         algorithm: as in `convolve`.
         precision: as in `conv`.
+        accuracy: as in `conv`.
 
     Returns:
         `(*batch, M + N − 1)`.
@@ -155,7 +174,9 @@ def polynomial_product(
         check_min_rank("polynomial_product", name, array.shape, 1, layout)
     ndim = max(a.ndim, b.ndim)
     a, b = (v.reshape((1,) * (ndim - v.ndim) + v.shape) for v in (a, b))
-    return _combine("polynomial_product", a, b, "full", -1, algorithm, precision)
+    return _combine(
+        "polynomial_product", a, b, "full", -1, algorithm, precision, accuracy
+    )
 
 
 def _combine(
@@ -166,10 +187,12 @@ def _combine(
     axes: int | Sequence[int] | None,
     algorithm: str,
     precision: Any,
+    accuracy: str | None,
 ) -> jax.Array:
     """What the public functions do; `correlate` turns b over and conjugates it."""
     a, b = jnp.asarray(a), jnp.asarray(b)
     check_choice(function, "algorithm", algorithm, ("auto", *ALGORITHMS))
+    is_relaxed(function, accuracy)  # raises for an unknown class
     space = check_axes(function, a.shape, b.shape, axes)
     check_mode(function, mode, a.shape, b.shape, space)
     dtype = jnp.result_type(a, b)
@@ -191,6 +214,7 @@ def _combine(
         "flip_kernel": swapped or not correlating,
         "algorithm": algorithm,
         "precision": precision,
+        "accuracy": accuracy,
     }
     for axis, (lo, hi) in zip(space, pads, strict=True):
         if lo < 0 or hi < 0:

@@ -26,11 +26,16 @@ def lax_compatible_conv(
     precision: Any = None,
     preferred_element_type: DTypeLike | None = None,
     out_sharding: Any = None,
+    *,
+    accuracy: str | None = None,
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated` by the algorithms of `conv`.
 
     For code that takes its convolution as an argument, above all Flax's:
     `nnx.Conv(..., conv_general_dilated=lax_compatible_conv)`.
+
+    Accuracy: that of `lax`, errors relative to the terms of each result. For the faster
+    transforms bind the option: `partial(lax_compatible_conv, accuracy="relaxed")`.
 
     Args:
         lhs: the input, in the layout of `dimension_numbers`.
@@ -49,6 +54,7 @@ def lax_compatible_conv(
             lhs and rhs.
         out_sharding: sharding of the result on a mesh with explicit axes; None leaves
             it to `conv`.
+        accuracy: as in `conv`, which `lax` does not have.
 
     Returns:
         The convolution, in the layout of `dimension_numbers`.
@@ -111,6 +117,7 @@ def lax_compatible_conv(
         dilation=1 if rhs_dilation is None else tuple(rhs_dilation),
         groups=feature_group_count,
         precision=precision,
+        accuracy=accuracy,
     )
     order = [0] * (rank + 2)
     for axis, place in enumerate((result[0], *result[2:], result[1])):

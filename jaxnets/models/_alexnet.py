@@ -21,6 +21,9 @@ class AlexNet(nnx.Module):
 
     `x (*batch, height, width, in_features)` gives logits `(*batch, num_classes)`.
 
+    Accuracy: convolutions are `"relaxed"` unless `jaxnets.functional.conv_accuracy`
+    sets another class.
+
     Args:
         widths: channels of the five convolutions.
         groups: of the second, fourth and fifth convolution: 2 in the paper, which ran

@@ -43,6 +43,9 @@ class GoogLeNet(nnx.Module):
 
     `x (*batch, height, width, in_features)` gives logits `(*batch, num_classes)`.
 
+    Accuracy: convolutions are `"relaxed"` unless `jaxnets.functional.conv_accuracy`
+    sets another class.
+
     Args:
         in_features: channels of `x`.
         num_classes: logits.

@@ -97,6 +97,9 @@ class LeNet5(nnx.Module):
     `x (*batch, 32, 32, in_features)` gives logits `(*batch, num_classes)`; smaller
     images, such as the 28x28 of MNIST, are put in the middle of zeros.
 
+    Accuracy: convolutions are `"relaxed"` unless `jaxnets.functional.conv_accuracy`
+    sets another class.
+
     Args:
         in_features: channels of `x`.
         num_classes: logits.
@@ -169,6 +172,9 @@ class ModernLeNet(nnx.Module):
 
     `x (*batch, 28, 28, in_features)` gives logits `(*batch, num_classes)`; other sizes
     give another number of inputs to the first dense layer, so `input_size` says them.
+
+    Accuracy: convolutions are `"relaxed"` unless `jaxnets.functional.conv_accuracy`
+    sets another class.
 
     Args:
         in_features: channels of `x`.

@@ -21,6 +21,9 @@ class ResNet(nnx.Module):
 
     `x (*batch, height, width, in_features)` gives logits `(*batch, num_classes)`.
 
+    Accuracy: convolutions are `"relaxed"` unless `jaxnets.functional.conv_accuracy`
+    sets another class.
+
     Args:
         depths: blocks of every stage.
         bottleneck: take `BottleneckBlock`s, whose outputs have four times the width.

@@ -16,6 +16,9 @@ class VGG(nnx.Module):
 
     `x (*batch, height, width, in_features)` gives logits `(*batch, num_classes)`.
 
+    Accuracy: convolutions are `"relaxed"` unless `jaxnets.functional.conv_accuracy`
+    sets another class.
+
     Args:
         depths: convolutions of every stage.
         widths: their channels.

@@ -16,6 +16,7 @@ from jaxnets.functional._checks import (
     check_shape,
 )
 from jaxnets.functional._conv import conv
+from jaxnets.functional._conv_accuracy import check_accuracy, layer_accuracy
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
 from jaxnets.nn._conv_sizes import check_features, window_of
 from jaxnets.nn._flax_conv import dilate_input, own_padding, refuse
@@ -43,6 +44,9 @@ class Conv(nnx.Module):
     for the same `rngs`, so the two can be exchanged and share their weights. The rank
     of `kernel_size` says how many axes are spatial.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.
@@ -69,6 +73,8 @@ class Conv(nnx.Module):
         data_format: `"channels_last"` or `"channels_first"`, of `x` and `y`.
         flip_kernel: True gives the convolution of mathematics.
         algorithm: as in `jaxnets.functional.conv`.
+        accuracy: as in `jaxnets.functional.conv`; None takes the class that
+            `conv_accuracy` set, or else `"relaxed"`.
         activation: function of the sums, such as `jax.nn.relu`; None is the identity.
         kernel_regularizer: function of the kernel giving a scalar, see `penalty`.
         bias_regularizer: the same for the bias.
@@ -120,6 +126,7 @@ class Conv(nnx.Module):
         data_format: str = "channels_last",
         flip_kernel: bool = False,
         algorithm: Any = "auto",
+        accuracy: str | None = None,
         activation: Activation | None = None,
         kernel_regularizer: Regularizer | None = None,
         bias_regularizer: Regularizer | None = None,
@@ -184,6 +191,7 @@ class Conv(nnx.Module):
         self.data_format = data_format
         self.flip_kernel = flip_kernel
         self.algorithm = algorithm
+        self.accuracy = check_accuracy("Conv", accuracy)
         self.activation = activation
         self.activity_regularizer = activity_regularizer
         self.activity_penalty = nnx.data(
@@ -223,5 +231,6 @@ class Conv(nnx.Module):
             flip_kernel=self.flip_kernel,
             algorithm=self.algorithm,
             precision=self.precision,
+            accuracy=layer_accuracy(self.accuracy),
         )
         return activated(self, y, y.shape[: y.ndim - len(self.kernel_size) - 1])

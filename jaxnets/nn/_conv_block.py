@@ -31,6 +31,9 @@ class ConvBlock(nnx.Module):
 
     `x (*batch, *spatial, in_features)` gives `y (*batch, *positions, out_features)`.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.

@@ -18,6 +18,9 @@ class LocalConv(UnsharedConv):
     `kernel` is `(*positions, *kernel_size, in_features // groups, out_features)`.
     Weights begin as large as those of `Conv`: the fan-in is that of a window.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.
@@ -81,6 +84,9 @@ class TiledConv(UnsharedConv):
 
     `x (*batch, *spatial, in_features)` gives `y (*batch, *positions, out_features)`;
     `kernel` is `(*tiles, *kernel_size, in_features // groups, out_features)`.
+
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
 
     Args:
         in_features: channels of `x`.

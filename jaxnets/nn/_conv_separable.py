@@ -11,6 +11,7 @@ from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_choice, check_integer, check_integers
+from jaxnets.functional._conv_accuracy import check_accuracy, layer_accuracy
 from jaxnets.functional._conv_separable import separable_conv
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
 from jaxnets.nn._conv_sizes import window_of
@@ -36,6 +37,9 @@ class SeparableConv(nnx.Module):
     `depthwise_kernel` is `(*kernel_size, 1, in_features * depth_multiplier)` and
     `pointwise_kernel` `(*ones, in_features * depth_multiplier, out_features)`.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.
@@ -57,6 +61,8 @@ class SeparableConv(nnx.Module):
         padding_mode: as in `jaxnets.functional.conv`.
         data_format: `"channels_last"` or `"channels_first"`, of `x` and `y`.
         algorithm: of the depthwise convolution, as in `jaxnets.functional.conv`.
+        accuracy: as in `jaxnets.functional.conv`; None takes the class that
+            `conv_accuracy` set, or else `"relaxed"`.
         activation: function of the sums, such as `jax.nn.relu`; None is the identity.
         depthwise_regularizer: function of that kernel giving a scalar, see `penalty`.
         pointwise_regularizer: the same for the pointwise kernel.
@@ -106,6 +112,7 @@ class SeparableConv(nnx.Module):
         padding_mode: str = "zeros",
         data_format: str = "channels_last",
         algorithm: Any = "auto",
+        accuracy: str | None = None,
         activation: Activation | None = None,
         depthwise_regularizer: Regularizer | None = None,
         pointwise_regularizer: Regularizer | None = None,
@@ -178,6 +185,7 @@ class SeparableConv(nnx.Module):
         self.padding_mode = padding_mode
         self.data_format = data_format
         self.algorithm = algorithm
+        self.accuracy = check_accuracy(layer, accuracy)
         self.activation = activation
         self.activity_regularizer = activity_regularizer
         self.activity_penalty = nnx.data(
@@ -213,5 +221,6 @@ class SeparableConv(nnx.Module):
             data_format=self.data_format,
             algorithm=self.algorithm,
             precision=self.precision,
+            accuracy=layer_accuracy(self.accuracy),
         )
         return activated(self, y, y.shape[: y.ndim - len(self.kernel_size) - 1])

@@ -15,6 +15,7 @@ from jaxnets.functional._checks import (
     check_integers,
     check_shape,
 )
+from jaxnets.functional._conv_accuracy import check_accuracy, layer_accuracy
 from jaxnets.functional._conv_transpose import conv_transpose
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
 from jaxnets.nn._conv_sizes import check_features, window_of
@@ -46,6 +47,9 @@ class ConvTranspose(nnx.Module):
     it makes y larger. PyTorch, and `jaxnets.functional.conv_transpose`, count the cells
     that it cuts off: padding p there is dilation · (kernel_size − 1) − p here.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.
@@ -74,6 +78,8 @@ class ConvTranspose(nnx.Module):
         preferred_element_type: must stay None; half types are summed in float32.
         data_format: `"channels_last"` or `"channels_first"`, of `x` and `y`.
         algorithm: as in `jaxnets.functional.conv`.
+        accuracy: as in `jaxnets.functional.conv`; None takes the class that
+            `conv_accuracy` set, or else `"relaxed"`.
         activation: function of the sums, such as `jax.nn.relu`; None is the identity.
         kernel_regularizer: function of the kernel giving a scalar, see `penalty`.
         bias_regularizer: the same for the bias.
@@ -123,6 +129,7 @@ class ConvTranspose(nnx.Module):
         preferred_element_type: Any = None,
         data_format: str = "channels_last",
         algorithm: Any = "auto",
+        accuracy: str | None = None,
         activation: Activation | None = None,
         kernel_regularizer: Regularizer | None = None,
         bias_regularizer: Regularizer | None = None,
@@ -192,6 +199,7 @@ class ConvTranspose(nnx.Module):
         self.promote_dtype = promote_dtype
         self.data_format = data_format
         self.algorithm = algorithm
+        self.accuracy = check_accuracy(layer, accuracy)
         self.activation = activation
         self.activity_regularizer = activity_regularizer
         self.activity_penalty = nnx.data(
@@ -237,6 +245,7 @@ class ConvTranspose(nnx.Module):
             data_format=self.data_format,
             algorithm=self.algorithm,
             precision=self.precision,
+            accuracy=layer_accuracy(self.accuracy),
         )
         rank, last = len(self.kernel_size), self.data_format == "channels_last"
         first = y.ndim - rank - last

@@ -12,6 +12,7 @@ from flax.nnx.nn import dtypes
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_choice, check_integers
+from jaxnets.functional._conv_accuracy import check_accuracy, layer_accuracy
 from jaxnets.functional._shapes import DATA_FORMATS, IntOrInts, Padding
 from jaxnets.nn._conv_sizes import check_features, window_of
 from jaxnets.nn._metadata import Constraint, Regularizer
@@ -32,6 +33,9 @@ from jaxnets.nn._parameters import (
 class UnsharedConv(nnx.Module):
     """What `LocalConv` and `TiledConv` have in common: `counts` kernels and biases.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         out_features: channels of `y`.
@@ -47,6 +51,8 @@ class UnsharedConv(nnx.Module):
         dtype: dtype of the computation; None infers it from `x` and the parameters.
         param_dtype: dtype of the parameters.
         precision: as in `jax.lax.conv_general_dilated`.
+        accuracy: as in `jaxnets.functional.conv`; None takes the class that
+            `conv_accuracy` set, or else `"relaxed"`.
         kernel_init: initializer of one kernel, `(*kernel_size, in_features // groups,
             out_features)`; each has a key of its own.
         bias_init: initializer of the bias.
@@ -88,6 +94,7 @@ class UnsharedConv(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: Any = None,
+        accuracy: str | None = None,
         kernel_init: Initializer = default_kernel_init,
         bias_init: Initializer = default_bias_init,
         promote_dtype: Callable[..., Any] = dtypes.promote_dtype,
@@ -140,6 +147,7 @@ class UnsharedConv(nnx.Module):
         self.dtype = dtype
         self.param_dtype = param_dtype
         self.precision = precision
+        self.accuracy = check_accuracy(layer, accuracy)
         self.promote_dtype = promote_dtype
         self.data_format = data_format
         self.activation = activation
@@ -174,6 +182,7 @@ class UnsharedConv(nnx.Module):
             groups=self.feature_group_count,
             data_format=self.data_format,
             precision=self.precision,
+            accuracy=layer_accuracy(self.accuracy),
         )
         return activated(self, y, y.shape[: y.ndim - len(self.kernel_size) - 1])
 

@@ -20,6 +20,9 @@ class InceptionBlock(nnx.Module):
     Before each large window, and after the pool, a 1x1 convolution reduces the
     channels. `x (*batch, *spatial, in_features)` gives `y (*batch, *spatial, total)`.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         features: channels that the 1x1 branch gives.

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._bidirectional import bidirectional, stacked
 from jaxnets.functional._checks import check_integers
+from jaxnets.functional._conv_accuracy import check_accuracy, layer_accuracy
 from jaxnets.functional._conv_lstm import conv_lstm_cell
 from jaxnets.functional._recurrent import recurrent
 from jaxnets.functional._recurrent_init import init_conv_lstm
@@ -160,6 +161,9 @@ class StackedRNN(nnx.Module):
 class ConvLSTM(nnx.Module):
     """An LSTM over sequences of images, signals or volumes, with convolutions.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of an input.
         filters: channels of the state.
@@ -167,6 +171,8 @@ class ConvLSTM(nnx.Module):
         use_bias: whether there is a bias.
         unit_forget_bias: whether the forget gate's bias begins at 1.
         param_dtype: dtype of the parameters.
+        accuracy: as in `jaxnets.functional.conv`; None takes the class that
+            `conv_accuracy` set, or else `"relaxed"`.
         rngs: stream `params`.
         **options: further options of `jaxnets.functional.conv_lstm_cell`.
 
@@ -188,6 +194,7 @@ class ConvLSTM(nnx.Module):
         use_bias: bool = True,
         unit_forget_bias: bool = True,
         param_dtype: Any = jnp.float32,
+        accuracy: str | None = None,
         rngs: nnx.Rngs,
         **options: Any,
     ):
@@ -208,6 +215,7 @@ class ConvLSTM(nnx.Module):
         self.kernel = nnx.Param(params.kernel)
         self.recurrent_kernel = nnx.Param(params.recurrent_kernel)
         self.bias = nnx.data(None if params.bias is None else nnx.Param(params.bias))
+        self.accuracy = check_accuracy("ConvLSTM", accuracy)
         self.options = tuple(options.items())
 
     def run(
@@ -221,7 +229,9 @@ class ConvLSTM(nnx.Module):
         """Apply the layer and return the final state too; see `recurrent`."""
         bias = None if self.bias is None else self.bias[...]
         params = ConvLSTMParams(self.kernel[...], self.recurrent_kernel[...], bias)
-        cell = partial(conv_lstm_cell, **dict(self.options))
+        accuracy = layer_accuracy(self.accuracy)
+        options = dict(self.options)
+        cell = partial(conv_lstm_cell, accuracy=accuracy, **options)
         return recurrent(
             cell,
             params,

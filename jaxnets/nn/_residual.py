@@ -17,6 +17,9 @@ class ResidualBlock(Block):
     F(x) = conv(relu(norm(conv(relu(norm(x)))))). The channels go from `in_features` to
     `features`; the first convolution strides.
 
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
+
     Args:
         in_features: channels of `x`.
         features: channels of `y`.
@@ -95,6 +98,9 @@ class BottleneckBlock(Block):
 
     The first 1x1 takes the channels down to `width`, the second up to `features`. All
     arguments that are not listed are those of `ResidualBlock`.
+
+    Accuracy: `"relaxed"` by default, errors relative to the largest values; see
+    `jaxnets.functional.conv_accuracy`.
 
     Args:
         in_features: channels of `x`.

@@ -67,8 +67,8 @@ class ConvProblem(NamedTuple):
 
     def written_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The convolution and its two gradients, sum by sum in float64."""
-        options = self.spec._asdict()
-        del options["precision"]
+        names = ("strides", "padding", "dilation", "groups")
+        options = {name: getattr(self.spec, name) for name in names}
         x, kernel, g = (array.astype(np.float64) for array in self[:3])
         y = oracles.conv(x, kernel, **options)
         return y, *loop_gradients(x, kernel, g, self.spec)

@@ -60,8 +60,8 @@ def run_parts(algorithm, arrays, spec, **options):
 
 
 def oracle(x, kernel, spec):
-    options = spec._asdict()
-    del options["precision"]
+    names = ("strides", "padding", "dilation", "groups")
+    options = {name: getattr(spec, name) for name in names}
     return oracles.conv(x, kernel, **options)
 
 

@@ -24,9 +24,11 @@ def sections(text):
 
 
 @pytest.mark.usefixtures("plain_precision")
+@pytest.mark.parametrize("accuracy", ["elementwise", "relaxed"])
 @pytest.mark.parametrize("layer", [(*LONG, {}), *LAYERS[2:6]])
-def test_an_explanation_shows_every_algorithm_and_marks_the_choice(layer):
+def test_an_explanation_shows_every_algorithm_and_marks_the_choice(layer, accuracy):
     x, kernel, options = layer
+    options = options | {"accuracy": accuracy}
     why = explain_conv(x, kernel, platform="cpu", **options)
     plan = conv_plan(x, kernel, platform="cpu", **options)
     assert why.plan == plan
@@ -43,13 +45,33 @@ def test_an_explanation_shows_every_algorithm_and_marks_the_choice(layer):
         seconds = [one.seconds for one in why.candidates[part]]
         assert seconds == sorted(seconds)
         for row, one in zip(rows, why.candidates[part], strict=True):
+            assert row[2:].split()[1] == one.accuracy
             if one.work is None:
                 assert one.reason and row.endswith(one.reason)
                 continue
             assert one.seconds > 0
-            figures = [float(word) for word in row[2:].split()[1:]]
+            figures = [float(word) for word in row[2:].split()[2:]]
             shown = [one.work.flops / 1e9, one.work.bytes / 1e6, one.work.calls]
             assert figures == pytest.approx([*shown, one.seconds * 1e3], abs=6e-3)
+
+
+@pytest.mark.usefixtures("plain_precision")
+def test_an_explanation_says_which_errors_rule_an_algorithm_out():
+    transforms = {"winograd", "fft", "overlap_add"}
+    for accuracy in (None, "elementwise"):
+        why = explain_conv(*LAYERS[2][:2], platform="cpu", accuracy=accuracy)
+        for found in why.candidates.values():
+            assert {one.algorithm for one in found if one.work is None} == transforms
+            for one in found:
+                relaxed = one.algorithm in transforms
+                assert one.accuracy == ("relaxed" if relaxed else "elementwise")
+                if relaxed:
+                    assert one.reason == (
+                        "errors are relative to the largest values; "
+                        "accuracy='relaxed' permits it"
+                    )
+    why = explain_conv(*LAYERS[2][:2], platform="cpu", accuracy="relaxed")
+    assert all(one.work is not None for one in why.candidates["forward"])
 
 
 def test_explain_names_the_only_one_that_can():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxnets.functional import ConvPlan, conv, conv_plan, explain_conv
+from jaxnets.functional import ConvPlan, conv, conv_accuracy, conv_plan, explain_conv
 from jaxnets.functional import _conv_plans as plans
 from jaxnets.functional import use_plans as put_in_force
 from tests.functional.conv_plan_cases import ENTRY, SMALL, damaged, named, write
@@ -110,10 +110,26 @@ def test_precision_highest_goes_before_a_measured_plan(tmp_path):
     """Measured where rounding more was allowed, it says nothing of where it is not."""
     names = {"forward": "winograd", "input_grad": "fft", "kernel_grad": "shift"}
     path = write(tmp_path / "plans.json", ENTRY | names)
+    relaxed = {"accuracy": "relaxed"}
     with jax.default_matmul_precision("default"), put_in_force(path):
-        assert conv_plan(*SMALL)[:3] == named(names)
-        strict = conv_plan(*SMALL, precision="highest")
+        assert conv_plan(*SMALL, **relaxed)[:3] == named(names)
+        strict = conv_plan(*SMALL, precision="highest", **relaxed)
         assert not {"winograd", "fft", "overlap_add"} & set(strict[:3])
+
+
+def test_a_measured_plan_is_passed_over_where_its_errors_are_too_large(tmp_path):
+    names = {"forward": "winograd", "input_grad": "fft", "kernel_grad": "shift"}
+    path = write(tmp_path / "plans.json", ENTRY | names)
+    with jax.default_matmul_precision("default"):
+        rule = conv_plan(*SMALL)
+        with put_in_force(path):
+            assert conv_plan(*SMALL)[:3] == (rule.forward, rule.input_grad, "shift")
+            why = str(explain_conv(*SMALL)).split("\n\n")
+            taken = [block.splitlines()[-1] for block in why[1:]]
+            assert taken[0].startswith(f"  {rule.forward}: fewest estimated seconds")
+            assert taken[2] == "  shift: measured by tune_conv; the plan is in force"
+            with conv_accuracy("relaxed"):
+                assert conv_plan(*SMALL)[:3] == named(names)
 
 
 def test_functions_already_compiled_are_traced_again(stored, rng):

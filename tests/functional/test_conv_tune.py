@@ -76,12 +76,16 @@ def test_tuning_measures_only_what_is_allowed(quick, monkeypatch):
     exact = {"direct", "native", "gemm", "shift"}
     assert set(quick) == exact & set(present())
     with jax.default_matmul_precision("default"):
+        quick.clear()
         tune_conv(*SMALL, rounds=1)
+        assert set(quick) == exact & set(present())
+        relaxed = {"accuracy": "relaxed"}
+        tune_conv(*SMALL, rounds=1, **relaxed)
         assert set(quick) == set(present())
         quick.clear()
         monkeypatch.setattr(_conv_tune, "HOPELESS", 1)
-        tune_conv(*SMALL, rounds=1)
-        assert quick == list(conv_plan(*SMALL)[:3])
+        tune_conv(*SMALL, rounds=1, **relaxed)
+        assert quick == list(conv_plan(*SMALL, **relaxed)[:3])
 
 
 def test_tuning_refuses(tmp_path):

@@ -55,11 +55,14 @@ def parts(problem, instructions="", lengths=((), (), ())):
     )
 
 
-def tap_sums(problem):
-    """The three parts tap by tap in float64: products of the cells that it pairs."""
-    x, kernel, g = (array.astype(np.float64) for array in problem[:3])
+def tap_sums(problem, dtype=np.float64):
+    """The three parts tap by tap in a wide dtype: products of the cells that it pairs.
+
+    Products of padding are left out, so 0 · inf does not arise there.
+    """
+    x, kernel, g = (np.asarray(array, dtype) for array in problem[:3])
     spec, groups = problem.spec, problem.spec.groups
-    y, dx, dk = np.zeros(g.shape), np.zeros(x.shape), np.zeros(kernel.shape)
+    y, dx, dk = (np.zeros(array.shape, dtype) for array in (g, x, kernel))
 
     def split(array):
         channels = array.shape[-1] // groups

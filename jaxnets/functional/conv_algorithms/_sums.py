@@ -42,11 +42,7 @@ def sums_of_taps(
     """
     wide, out = wide_dtype(g.dtype), g.shape[-1]
     piece = -(-g.shape[1] // MOST_ADDED)
-    pieces = -(-g.shape[1] // piece)
-    missing = piece * pieces - g.shape[1]
-    padded = _with_rows(padded, missing * spec.strides[0])
-    g = _with_rows(g, missing)
-    rows = jnp.split(g.astype(wide), pieces, axis=1)
+    rows = jnp.split(g.astype(wide), [*range(piece, g.shape[1], piece)], axis=1)
     stride, step = spec.strides[0], spec.dilation[0]
     taps = (1, *window[1:])
 
@@ -59,7 +55,7 @@ def sums_of_taps(
         )
         views = [
             tap_views(cells[:, i * piece * stride :], spec, taps, rows[i].shape[1:-1])
-            for i in range(pieces)
+            for i in range(len(rows))
         ]
         sums = []
         for seen in zip(*views, strict=True):
@@ -67,7 +63,10 @@ def sums_of_taps(
                 repeated(view.astype(wide), out // spec.groups) * row
                 for view, row in zip(seen, rows, strict=True)
             )
-            sums.append(sum(terms, start=next(terms)))
+            # The last piece may have fewer rows. Its products are filled up and not
+            # what they are made of: 0 · NaN would be NaN.
+            filled = (_with_rows(term, piece - term.shape[1]) for term in terms)
+            sums.append(sum(filled, start=next(filled)))
         partial = jnp.stack(sums, axis=1)
         return jnp.sum(partial, [axis for axis in range(g.ndim) if axis != 1])
 
@@ -83,5 +82,7 @@ def repeated(view: jax.Array, times: int) -> jax.Array:
 
 def _with_rows(x: jax.Array, rows: int) -> jax.Array:
     """X with rows of zeros behind the last one."""
+    if rows == 0:
+        return x
     widths = [(0, rows if axis == 1 else 0, 0) for axis in range(x.ndim)]
     return lax.pad(x, jnp.zeros((), x.dtype), widths)

@@ -98,7 +98,8 @@ def scratch(part: str, facts: ConvFacts) -> float:
 
 def plan(facts: ConvFacts, memory: int = MEMORY_BYTES) -> Plan | None:
     """The tiles of least cost, and how many of them and of the images go together."""
-    return _plan(facts._replace(spec=facts.spec._replace(precision=None)), memory)
+    spec = facts.spec._replace(precision=None, relaxed=False)
+    return _plan(facts._replace(spec=spec), memory)
 
 
 @cache
