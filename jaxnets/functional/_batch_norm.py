@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._dtypes import widen
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._normalize import affine, canonical_axes
 
 
@@ -92,7 +93,7 @@ def batch_norm(
         why = f"the sizes of axes {axes} of x"
         check_shape("batch_norm", name, jnp.shape(value), sizes, why)
     if mask is not None:
-        mask = _check_mask(mask, x.shape)
+        mask = match_sharding(_check_mask(mask, x.shape), x)
 
     if training:
         mean, var, count = _moments(wide, axes, mask, axis_name)

@@ -27,7 +27,7 @@ from jax.typing import ArrayLike
 from jaxnets.functional._conv_partition import share_out, shares
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._conv_rule import Target, choose, refuse_elsewhere
-from jaxnets.functional._mesh import cut_like, vary_alike
+from jaxnets.functional._mesh import cut_like, mesh_of, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
@@ -130,7 +130,7 @@ def _primitive(name: str, run: Callable, arrays: tuple):
             shape=out.shape,
             dtype=out.dtype,
             weak_type=False,
-            sharding=NamedSharding(a.sharding.mesh, result),
+            sharding=NamedSharding(mesh_of(a, b), result),
         )
 
     def lower(ctx, a, b, *, platform, **params):
@@ -144,8 +144,8 @@ def _primitive(name: str, run: Callable, arrays: tuple):
         lowered = partial(shared_out, target=target)
         return mlir.lower_fun(lowered, multiple_results=False)(ctx, a, b, **params)
 
-    # As JAX's own primitives: a plain `jit` of the bind would call itself for ever under
-    # `jax.disable_jit` and `jax_debug_nans`.
+    # As JAX's own primitives: a plain `jit` of the bind would call itself without end
+    # under `jax.disable_jit` and `jax_debug_nans`.
     primitive.def_impl(partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(abstract)
     for platform in PLATFORMS:

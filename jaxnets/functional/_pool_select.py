@@ -43,7 +43,14 @@ def extreme_with_indices(
     return x, places
 
 
+# Compiled as one program each: padding is infinite, and `jax_debug_infs` reports an
+# infinite array wherever it meets one between two programs. An enclosing program takes
+# the operations in as they are.
+_one_program = partial(jax.jit, static_argnums=(1, 2), inline=True)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+@_one_program
 def _extreme(x: jax.Array, stage: Stage, kind: Kind) -> jax.Array:
     if stage.whole:
         blocks = blocks_of(x, stage, lowest(x, kind))
@@ -60,6 +67,7 @@ def _extreme_jvp(stage, kind, primals, tangents):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+@_one_program
 def _select(x: jax.Array, stage: Stage, kind: Kind) -> tuple[jax.Array, jax.Array]:
     """The extreme cell of each window and the number of the tap that saw it."""
     if stage.whole:

@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnets.functional import _sample_loops
-from jaxnets.functional._mesh import cut_like, vary_alike
+from jaxnets.functional._mesh import cut_like, mesh_of, vary_alike
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 
@@ -95,7 +95,7 @@ def _primitive(name: str, run: Callable):
             shape=out.shape,
             dtype=out.dtype,
             weak_type=False,
-            sharding=NamedSharding(first.sharding.mesh, spec),
+            sharding=NamedSharding(mesh_of(*avals), spec),
         )
 
     # As in `_conv_primitive`: it goes with `jax.disable_jit` and `jax_debug_nans`.
