@@ -74,6 +74,8 @@ def sequence_cross_entropy(
     chosen = classes == jnp.broadcast_to(targets[..., None], wide.shape)
     surprise = -jnp.sum(jnp.where(chosen, log_p, jnp.zeros_like(log_p)), axis=-1)
     nowhere = (targets < 0) | (targets >= logits.shape[-1])
+    if mask is not None:
+        nowhere = nowhere & (mask != 0)
     surprise = jnp.where(nowhere, jnp.nan, surprise)
     if mask is not None:
         weighted = surprise * mask.astype(surprise.dtype)
