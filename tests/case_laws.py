@@ -1,6 +1,7 @@
 """What the laws over the table of cases have in common."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,8 @@ from tests.cases import CASES
 IN_FAST_SUITE = ("functional.dense", "functional.max_pool", "nn.Dense")
 
 
-def over_cases(*, costly: bool):
-    """A law over all rows of the table.
+def over_cases(*, costly: bool, cases: Sequence[Case] = CASES):
+    """A law over all rows of the table, or some.
 
     The scope makes pytest run all laws of one case one after the other, so that they
     share what has been compiled.
@@ -26,7 +27,7 @@ def over_cases(*, costly: bool):
             id=f"{case.name}-{case.label.replace(' ', '_')}",
             marks=[pytest.mark.slow] * (costly and case.name not in IN_FAST_SUITE),
         )
-        for case in CASES
+        for case in cases
     ]
     return pytest.mark.parametrize("case", rows, scope="module")
 

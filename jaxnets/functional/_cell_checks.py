@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._dtypes import wide_dtype
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._recurrent_params import LSTMState
 
 
@@ -160,6 +161,12 @@ def check_dtypes(function: str, params: Any, x: Any, state: Any) -> None:
         raise TypeError(
             f"{function}: params, input and state must be floating; got {dtype}"
         )
+
+
+def carry_on_mesh(carry: Any, x: jax.Array, *, features: int = 1) -> Any:
+    """The carry with its batch axes laid out over an explicit mesh as those of x."""
+    axes = range(x.ndim - features)
+    return jax.tree.map(lambda value: match_sharding(value, x, axes), carry)
 
 
 def widen_step(*trees: Any) -> tuple[tuple, Callable[[Any], Any]]:

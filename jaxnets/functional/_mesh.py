@@ -53,7 +53,8 @@ def match_sharding(
         The value as an array.
     """
     value = jnp.asarray(value)
-    mesh = mesh_of(jax.typeof(like), jax.typeof(value))
+    value_type = jax.typeof(value)
+    mesh = mesh_of(jax.typeof(like), value_type)
     if not mesh.explicit_axes:
         return value
     spec = jax.typeof(like).sharding.spec
@@ -62,4 +63,5 @@ def match_sharding(
         None if size == 1 else spec[axis]
         for size, axis in zip(value.shape, axes, strict=False)
     ]
-    return jax.sharding.reshard(value, NamedSharding(mesh, PartitionSpec(*cuts)))
+    aim = NamedSharding(mesh, PartitionSpec(*cuts))
+    return value if value_type.sharding == aim else jax.sharding.reshard(value, aim)
