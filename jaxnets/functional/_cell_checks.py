@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._dtypes import wide_dtype
@@ -163,9 +164,9 @@ def check_dtypes(function: str, params: Any, x: Any, state: Any) -> None:
         )
 
 
-def carry_on_mesh(carry: Any, x: jax.Array, *, features: int = 1) -> Any:
+def carry_on_mesh(carry: Any, x: ArrayLike, *, features: int = 1) -> Any:
     """The carry with its batch axes laid out over an explicit mesh as those of x."""
-    axes = range(x.ndim - features)
+    axes = range(jnp.ndim(x) - features)
     return jax.tree.map(lambda value: match_sharding(value, x, axes), carry)
 
 
