@@ -114,6 +114,12 @@ def test_debug_nans_names_the_operation(compiled):
         conv(ZEROS, kernel)
 
 
+def test_debug_infs_does_not_report_padding_without_jit():
+    with jax.disable_jit(), jax.debug_infs(True):
+        y = F.max_pool(ZEROS, (3, 3), padding=1)
+    np.testing.assert_array_equal(y, np.zeros((4, 2, 2, 2)))
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_debug_infs_finds_an_infinity_of_a_pool(compiled):
     """The mode is not switched off inside: an infinite result is reported."""
