@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._dtypes import widen
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._normalize import affine, canonical_axes
 
 
@@ -92,7 +93,7 @@ def batch_norm(
         why = f"the sizes of axes {axes} of x"
         check_shape("batch_norm", name, jnp.shape(value), sizes, why)
     if mask is not None:
-        mask = _check_mask(mask, x.shape)
+        mask = match_sharding(_check_mask(mask, x.shape), x)
 
     if training:
         mean, var, count = _moments(wide, axes, mask, axis_name)
@@ -110,7 +111,9 @@ def batch_norm(
         new_stats = BatchStats(*updated)
     else:
         shape = tuple(n if a in axes else 1 for a, n in enumerate(x.shape))
-        mean, var = (jnp.asarray(s).astype(wide.dtype).reshape(shape) for s in stats)
+        mean, var = (
+            match_sharding(s, x, axes).astype(wide.dtype).reshape(shape) for s in stats
+        )
         new_stats = stats
 
     centred = wide - jnp.broadcast_to(mean, wide.shape)
@@ -143,6 +146,8 @@ def _running(
     old: ArrayLike, new: jax.Array, count: jax.Array, momentum: ArrayLike
 ) -> jax.Array:
     old = jnp.asarray(old)
+    # The statistics keep their layout on a mesh: they are carried from step to step.
+    new, count = match_sharding(new, old), match_sharding(count, old)
     mixed = momentum * old + (1 - momentum) * new.astype(old.dtype)
     return jnp.where(count > 0, mixed, old)
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._dtypes import wide_dtype
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._recurrent_params import LSTMState
 
 
@@ -160,6 +162,12 @@ def check_dtypes(function: str, params: Any, x: Any, state: Any) -> None:
         raise TypeError(
             f"{function}: params, input and state must be floating; got {dtype}"
         )
+
+
+def carry_on_mesh(carry: Any, x: ArrayLike, *, features: int = 1) -> Any:
+    """The carry with its batch axes laid out over an explicit mesh as those of x."""
+    axes = range(jnp.ndim(x) - features)
+    return jax.tree.map(lambda value: match_sharding(value, x, axes), carry)
 
 
 def widen_step(*trees: Any) -> tuple[tuple, Callable[[Any], Any]]:

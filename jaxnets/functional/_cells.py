@@ -6,6 +6,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import (
+    carry_on_mesh,
     check_gru,
     check_lstm,
     check_mgu,
@@ -66,6 +67,7 @@ def rnn_cell(
     """
     check_rnn("rnn_cell", params, jnp.asarray(x), carry)
     (params, carry, x), narrow = widen_step(params, carry, x)
+    carry = carry_on_mesh(carry, x)
     return narrow(rnn_step(params, carry, x, None, activation, precision))
 
 
@@ -118,6 +120,7 @@ def lstm_cell(
     """
     check_lstm("lstm_cell", params, jnp.asarray(x), carry, coupled=coupled)
     (params, carry, x), narrow = widen_step(params, carry, x)
+    carry = carry_on_mesh(carry, x)
     done = lstm_step(
         params,
         carry,
@@ -178,6 +181,7 @@ def gru_cell(
     """
     check_gru("gru_cell", params, jnp.asarray(x), carry, reset_after=reset_after)
     (params, carry, x), narrow = widen_step(params, carry, x)
+    carry = carry_on_mesh(carry, x)
     done = gru_step(
         params, carry, x, None, reset_after, activation, recurrent_activation, precision
     )
@@ -224,6 +228,7 @@ def mgu_cell(
     """
     check_mgu("mgu_cell", params, jnp.asarray(x), carry)
     (params, carry, x), narrow = widen_step(params, carry, x)
+    carry = carry_on_mesh(carry, x)
     a_f, a_n = jnp.split(affine(x, params.kernel, params.bias, precision), 2, -1)
     gate_kernel, new_kernel = jnp.split(params.recurrent_kernel, 2, -1)
     f = recurrent_activation(a_f + affine(carry, gate_kernel, None, precision))

@@ -49,7 +49,8 @@ def max_norm(
     """
     x, norm = _norm("max_norm", x, axis)
     bound = jnp.broadcast_to(jnp.asarray(max_value, norm.dtype), norm.shape)
-    return _scale(x, jnp.where(norm > bound, bound / norm, 1))
+    long = norm > bound
+    return _scale(x, jnp.where(long, bound / _safe(norm, long), 1))
 
 
 def unit_norm(x: ArrayLike, *, axis: int | Sequence[int] | None = None) -> jax.Array:
@@ -76,7 +77,7 @@ def unit_norm(x: ArrayLike, *, axis: int | Sequence[int] | None = None) -> jax.A
         Keras, `UnitNorm`.
     """
     x, norm = _norm("unit_norm", x, axis)
-    return _scale(x, jnp.where(norm > 0, 1 / norm, 1))
+    return _scale(x, 1 / _safe(norm, norm > 0))
 
 
 def min_max_norm(
@@ -121,7 +122,8 @@ def min_max_norm(
         jnp.broadcast_to(jnp.asarray(value, norm.dtype), norm.shape)
         for value in (min_value, max_value, rate)
     )
-    ratio = jnp.where(norm > 0, jnp.clip(norm, low, high) / norm, 1)
+    some = norm > 0
+    ratio = jnp.where(some, jnp.clip(norm, low, high) / _safe(norm, some), 1)
     return _scale(x, 1 - share + share * ratio)
 
 
@@ -136,6 +138,11 @@ def _norm(
     square = jnp.sum(jnp.square(wide), axis=axes, keepdims=True)
     safe = jnp.where(square > 0, square, 1)
     return x, jnp.where(square > 0, jnp.sqrt(safe), 0)
+
+
+def _safe(norm: jax.Array, used: jax.Array) -> jax.Array:
+    """The norm as a divisor: 1 where it is not used, so that nothing divides by 0."""
+    return jnp.where(used, norm, 1)
 
 
 def _scale(x: jax.Array, factor: jax.Array) -> jax.Array:

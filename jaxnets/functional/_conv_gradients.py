@@ -15,6 +15,7 @@ from jaxnets.functional._checks import (
 )
 from jaxnets.functional._conv import conv
 from jaxnets.functional._conv_plan import ConvPlan
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._shapes import DATA_FORMATS, DataFormat, IntOrInts, Padding
 from jaxnets.functional.conv_algorithms._varying import example_varying
 
@@ -231,5 +232,6 @@ def _transpose(
             f"{function}: g must have the shape of the convolution's output "
             f"{out.shape}; got g.shape={g.shape}"
         )
-    (result,) = jax.linear_transpose(forward, operand)(g.astype(out.dtype))
+    g = match_sharding(g.astype(out.dtype), out)
+    (result,) = jax.linear_transpose(forward, operand)(g)
     return result

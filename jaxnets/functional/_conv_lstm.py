@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jaxnets.functional._cell_checks import check_dtypes, widen_step
+from jaxnets.functional._cell_checks import carry_on_mesh, check_dtypes, widen_step
 from jaxnets.functional._cell_steps import Activation
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._conv import conv, conv_output_shape
@@ -73,6 +73,7 @@ def conv_lstm_cell(
     """
     _check(params, carry, x, strides, padding, dilation)
     (params, carry, x), narrow = widen_step(params, carry, x)
+    carry = carry_on_mesh(carry, x, features=jnp.ndim(params.kernel) - 1)
     sums = conv(
         x,
         params.kernel,

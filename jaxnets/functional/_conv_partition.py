@@ -21,7 +21,7 @@ from jax import lax
 from jax.sharding import AbstractMesh, PartitionSpec
 from jax.typing import ArrayLike
 
-from jaxnets.functional._mesh import vary_alike
+from jaxnets.functional._mesh import mesh_of, vary_alike
 from jaxnets.functional.conv_algorithms import ConvSpec
 
 ENDS = {"x": ("n", "c"), "kernel": ("c", "o"), "y": ("n", "o")}
@@ -55,7 +55,7 @@ def shares(arrays: tuple[str, str, str], a: Any, b: Any, spec: ConvSpec) -> Shar
         _letters(*ends[name], v.ndim, kernel=name == "kernel")
         for name, v in zip(arrays, (a, b, a), strict=True)
     ]
-    mesh = a.sharding.mesh
+    mesh = mesh_of(a, b)
     cuts: dict[str, tuple[str, ...]] = {}
     for names, operand in zip(letters, (a, b), strict=False):
         for letter, cut in zip(names, operand.sharding.spec, strict=True):

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 
 from jaxnets.functional._conv_partition import share_out, shares
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._conv_rule import Target, choose, refuse_elsewhere
-from jaxnets.functional._mesh import cut_like, vary_alike
+from jaxnets.functional._mesh import cut_like, mesh_of, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
 from jaxnets.functional.conv_algorithms._trim import RUN_TRIMMED
 
@@ -99,14 +99,13 @@ def _facts(x_shape, window, out, spec, dtype) -> ConvFacts:
     )
 
 
-def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...]):
+def _primitive(name: str, run: Callable, arrays: tuple):
     """A primitive that is `run`, for whatever platform it is lowered on.
 
     Args:
         name: shown in jaxprs.
         run: the function of the two operands and the parameters.
         arrays: what operands and result are: "x", "kernel" or "y".
-        static: names of the parameters.
     """
     primitive = Primitive(name)
 
@@ -131,7 +130,7 @@ def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...])
             shape=out.shape,
             dtype=out.dtype,
             weak_type=False,
-            sharding=NamedSharding(a.sharding.mesh, result),
+            sharding=NamedSharding(mesh_of(a, b), result),
         )
 
     def lower(ctx, a, b, *, platform, **params):
@@ -145,7 +144,9 @@ def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...])
         lowered = partial(shared_out, target=target)
         return mlir.lower_fun(lowered, multiple_results=False)(ctx, a, b, **params)
 
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
+    # As JAX's own primitives: a plain `jit` of the bind would call itself without end
+    # under `jax.disable_jit` and `jax_debug_nans`.
+    primitive.def_impl(partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(abstract)
     for platform in PLATFORMS:
         rule = partial(lower, platform=platform or "")
@@ -153,18 +154,12 @@ def _primitive(name: str, run: Callable, arrays: tuple, static: tuple[str, ...])
     return primitive
 
 
-_conv_p = _primitive("jaxnets_conv", _run_conv, ("x", "kernel", "y"), ("spec", "plan"))
+_conv_p = _primitive("jaxnets_conv", _run_conv, ("x", "kernel", "y"))
 _input_grad_p = _primitive(
-    "jaxnets_conv_input_grad",
-    _run_input_grad,
-    ("y", "kernel", "x"),
-    ("spec", "spatial", "plan"),
+    "jaxnets_conv_input_grad", _run_input_grad, ("y", "kernel", "x")
 )
 _kernel_grad_p = _primitive(
-    "jaxnets_conv_kernel_grad",
-    _run_kernel_grad,
-    ("x", "y", "kernel"),
-    ("spec", "window", "plan"),
+    "jaxnets_conv_kernel_grad", _run_kernel_grad, ("x", "y", "kernel")
 )
 
 

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_choice, check_integers, check_min_rank
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._pool import check_ordered
 from jaxnets.functional._pool_geometry import (
     check_no_empty_window,
@@ -139,6 +140,7 @@ def max_unpool(
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(f"{function}: indices must be integers; got {indices.dtype}")
     _check_inside(function, indices, math.prod(sizes))
+    indices = match_sharding(indices, y)
     y = to_channels_last(y, rank, data_format)
     indices = to_channels_last(indices, rank, data_format)
     batch, channels = y.shape[: -rank - 1], y.shape[-1]

@@ -8,8 +8,10 @@ mode and higher orders follow. XLA's own gradient (`select_and_scatter`) knows n
 dilation and took 20 times as long on CPU (2×2, 128×24×24×64).
 """
 
-from functools import partial, reduce
+from collections.abc import Callable
+from functools import partial, reduce, wraps
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +45,25 @@ def extreme_with_indices(
     return x, places
 
 
+def _one_program(function: Callable) -> Callable:
+    """The function of x, stage and kind as one operation for the debugging modes.
+
+    Padding is infinite, and `jax_debug_infs` reports an infinite array wherever it
+    meets one between two compiled programs. An enclosing program takes the operations
+    in one by one, as without this.
+    """
+    compiled = jax.jit(function, static_argnums=(1, 2), inline=True)
+
+    @wraps(function)
+    def run(x: jax.Array, stage: Stage, kind: Kind) -> Any:
+        with jax.disable_jit(False):
+            return compiled(x, stage, kind)
+
+    return run
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+@_one_program
 def _extreme(x: jax.Array, stage: Stage, kind: Kind) -> jax.Array:
     if stage.whole:
         blocks = blocks_of(x, stage, lowest(x, kind))
@@ -60,6 +80,7 @@ def _extreme_jvp(stage, kind, primals, tangents):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+@_one_program
 def _select(x: jax.Array, stage: Stage, kind: Kind) -> tuple[jax.Array, jax.Array]:
     """The extreme cell of each window and the number of the tap that saw it."""
     if stage.whole:

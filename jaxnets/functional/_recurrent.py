@@ -80,7 +80,7 @@ def recurrent(
     check_every("recurrent", remat_every, unroll)
     xs = time_first("recurrent", xs, time_major=time_major, features=features)
     batch = xs.shape[1 : xs.ndim - features]
-    valid = valid_steps("recurrent", lengths, len(xs), batch)
+    valid = valid_steps("recurrent", lengths, xs, batch)
     if initial_state is None:
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))
     initial_state = cut_like_batch(initial_state, xs, len(batch))

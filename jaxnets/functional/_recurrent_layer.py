@@ -111,7 +111,7 @@ def run_layer(
     _check_noise(function, noise)
     xs = time_first(function, xs, time_major=time_major, features=1)
     batch = xs.shape[1:-1]
-    valid = valid_steps(function, lengths, len(xs), batch)
+    valid = valid_steps(function, lengths, xs, batch)
     layer.check(params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), initial_state)
     if initial_state is None:
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))

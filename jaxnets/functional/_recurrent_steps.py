@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integer, check_min_rank, check_shape
+from jaxnets.functional._mesh import match_sharding
 from jaxnets.functional._recurrent_params import (
     ConvLSTMParams,
     LSTMParams,
@@ -47,9 +47,9 @@ def time_back(ys: Any, batch_ndim: int, *, time_major: bool) -> Any:
 
 
 def valid_steps(
-    function: str, lengths: ArrayLike | None, steps: int, batch: tuple[int, ...]
+    function: str, lengths: ArrayLike | None, xs: jax.Array, batch: tuple[int, ...]
 ) -> jax.Array | None:
-    """Which steps are before the end: `(T, *batch)`, or None where all are.
+    """Which steps of `(T, *batch, ...)` are before the end: `(T, *batch)`, or None.
 
     Lengths that are traced are not checked.
     """
@@ -62,14 +62,14 @@ def valid_steps(
     if not isinstance(lengths, Tracer) and lengths.size:
         # By NumPy: jnp's minimum of a constant is traced under jit.
         values = np.asarray(lengths)
-        low, high = int(values.min()), int(values.max())
+        low, high, steps = int(values.min()), int(values.max()), len(xs)
         if low < 0 or high > steps:
             raise ValueError(
                 f"{function}: lengths must be from 0 to {steps}, the steps of xs; "
                 f"got {low if low < 0 else high}"
             )
-    lengths = jnp.asarray(lengths)
-    times = lax.broadcasted_iota(lengths.dtype, (steps, *batch), 0)
+    lengths = match_sharding(lengths, xs, range(1, 1 + len(batch)))
+    times = lax.broadcasted_iota(lengths.dtype, (len(xs), *batch), 0)
     return times < jnp.broadcast_to(lengths, times.shape)
 
 
@@ -102,17 +102,8 @@ def masked(step: Run) -> Run:
 
 def cut_like_batch(state: Any, xs: jax.Array, batch_ndim: int) -> Any:
     """The state cut over an explicit mesh as the batch axes of `(T, *batch, ...)`."""
-    sharding = jax.typeof(xs).sharding
-    if not sharding.mesh.explicit_axes:
-        return state
-    batch = tuple(sharding.spec)[1 : 1 + batch_ndim]
-
-    def cut(value: Any) -> jax.Array:
-        value = jnp.asarray(value)
-        rest = (None,) * (value.ndim - batch_ndim)
-        return jax.sharding.reshard(value, PartitionSpec(*batch, *rest))
-
-    return jax.tree.map(cut, state)
+    axes = range(1, 1 + batch_ndim)
+    return jax.tree.map(lambda value: match_sharding(value, xs, axes), state)
 
 
 def loop(step: Run, state: Any, xs: Any, *, reverse: bool, unroll: int) -> Any:

@@ -17,12 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from jaxnets.functional import _sample_loops
-from jaxnets.functional._mesh import cut_like, vary_alike
+from jaxnets.functional._mesh import cut_like, mesh_of, vary_alike
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 
@@ -65,7 +65,7 @@ def _run_weights_grad(x, g, start, *, window, on_cpu):
     return _sample_loops.weights_grad(x, g, start, window, on_cpu=on_cpu)
 
 
-def _primitive(name: str, run: Callable, static: tuple[str, ...]):
+def _primitive(name: str, run: Callable):
     """A primitive that is `run`, for whatever platform it is lowered on.
 
     On a mesh with explicit axes the result is cut along the batch, as the operands are.
@@ -95,10 +95,11 @@ def _primitive(name: str, run: Callable, static: tuple[str, ...]):
             shape=out.shape,
             dtype=out.dtype,
             weak_type=False,
-            sharding=NamedSharding(first.sharding.mesh, spec),
+            sharding=NamedSharding(mesh_of(*avals), spec),
         )
 
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=static))
+    # As in `_conv_primitive`: it goes with `jax.disable_jit` and `jax_debug_nans`.
+    primitive.def_impl(partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(abstract)
     for platform in PLATFORMS:
         lowered = partial(partitioned, on_cpu=platform == "cpu")
@@ -113,11 +114,9 @@ def _batch_spec(avals: Any) -> PartitionSpec:
     return PartitionSpec(next((cut for cut in cuts if cut is not None), None))
 
 
-_sample_p = _primitive("jaxnets_sample", _run_sample, ())
-_image_grad_p = _primitive("jaxnets_sample_image_grad", _run_image_grad, ("spatial",))
-_weights_grad_p = _primitive(
-    "jaxnets_sample_weights_grad", _run_weights_grad, ("window",)
-)
+_sample_p = _primitive("jaxnets_sample", _run_sample)
+_image_grad_p = _primitive("jaxnets_sample_image_grad", _run_image_grad)
+_weights_grad_p = _primitive("jaxnets_sample_weights_grad", _run_weights_grad)
 
 
 def _define_derivatives(

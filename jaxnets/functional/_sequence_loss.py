@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_min_rank, check_shape
 from jaxnets.functional._dtypes import widen
+from jaxnets.functional._mesh import match_sharding
 
 
 def sequence_cross_entropy(
@@ -57,12 +58,13 @@ def sequence_cross_entropy(
     check_shape(
         function, "targets", targets.shape, logits.shape[:-1], "one a step of logits"
     )
-    targets = targets.astype(jnp.int32)
+    targets = match_sharding(targets.astype(jnp.int32), logits)
     if mask is not None:
         mask = jnp.asarray(mask)
         check_shape(
             function, "mask", mask.shape, logits.shape[:-1], "one a step of logits"
         )
+        mask = match_sharding(mask, logits)
         # Before anything is computed of it, so that no NaN reaches the gradient.
         counted = jnp.broadcast_to((mask != 0)[..., None], wide.shape)
         wide = jnp.where(counted, wide, jnp.zeros_like(wide))
@@ -72,7 +74,9 @@ def sequence_cross_entropy(
     chosen = classes == jnp.broadcast_to(targets[..., None], wide.shape)
     surprise = -jnp.sum(jnp.where(chosen, log_p, jnp.zeros_like(log_p)), axis=-1)
     nowhere = (targets < 0) | (targets >= logits.shape[-1])
-    surprise = jnp.where(nowhere, jnp.full_like(surprise, jnp.nan), surprise)
+    if mask is not None:
+        nowhere = nowhere & (mask != 0)
+    surprise = jnp.where(nowhere, jnp.nan, surprise)
     if mask is not None:
         weighted = surprise * mask.astype(surprise.dtype)
         surprise = jnp.where(mask != 0, weighted, jnp.zeros_like(surprise))

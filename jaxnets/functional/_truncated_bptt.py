@@ -73,7 +73,7 @@ def truncated_bptt(
     features = feature_axes(params)
     xs = time_first("truncated_bptt", xs, time_major=time_major, features=features)
     batch = xs.shape[1 : xs.ndim - features]
-    valid_steps("truncated_bptt", lengths, len(xs), batch)
+    valid_steps("truncated_bptt", lengths, xs, batch)
     state, parts = initial_state, []
     for start in range(0, len(xs), steps):
         chunk = xs[start : start + steps]

@@ -174,11 +174,11 @@ class FitRun:
         rows = np.asarray(pending.report).astype(np.float64)[: pending.length]
         for index, row in enumerate(rows):
             step = pending.first + index + 1
-            *_, bad_loss, bad_gradient, rate = row
-            self.learning_rate = float(rate)
+            sums, (bad_loss, bad_gradient, *rate) = np.split(row, [tally.totals.size])
+            self.learning_rate = float(rate[0]) if rate else float("nan")
             if bad_loss or bad_gradient:
                 self._not_finite(step, bool(bad_loss))
-            tally.add(row[None, :-3])
+            tally.add(sums[None])
             if self.callbacks.steppers:
                 means = tally.means()
                 for callback in self.callbacks.steppers:

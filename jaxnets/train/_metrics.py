@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integer
+from jaxnets.functional._mesh import match_sharding
 
 
 class Mean(NamedTuple):
@@ -195,7 +196,9 @@ class ConfusionMatrix:
         mask = jnp.asarray(mask).reshape(-1, *(1,) * (labels.ndim - 1))
         counted = jnp.broadcast_to(mask != 0, labels.shape).astype(jnp.int32)
         counts = jnp.zeros(self.num_classes**2, jnp.int32)
-        counts = counts.at[cell.reshape(-1)].add(counted.reshape(-1))
+        # A scatter of examples that are cut over a mesh has no layout of its own.
+        cell, counted = (match_sharding(a.reshape(-1), counts) for a in (cell, counted))
+        counts = counts.at[cell].add(counted)
         return counts.reshape(self.num_classes, self.num_classes)
 
     def compute(self, sums: ArrayLike) -> np.ndarray:

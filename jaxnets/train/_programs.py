@@ -51,9 +51,9 @@ class Programs(NamedTuple):
 
     Attributes:
         train: `(state, counts, batches, count) -> (state, counts, report)`; `report` is
-            `(steps, 2 means + 3)`: the means' totals and counts, whether the loss and
-            whether the gradient were not finite, and the learning rate (NaN if it is
-            not in the optimizer's state).
+            `(steps, 2 means + 2)`: the means' totals and counts, and whether the loss
+            and whether the gradient were not finite; one more column has the learning
+            rate if it is in the optimizer's state.
         evaluate: `(state, counts, batch) -> (counts, report)`.
         predict: `(state, x) -> outputs`.
         traces: how often each of the three was traced, which is how often it was
@@ -105,7 +105,8 @@ def make_programs(
         state, sums = step(state, batch)
         failed = sums.pop("nonfinite")
         means, counts = _separate(sums, order)
-        row = [*means, failed.loss, failed.gradient, learning_rate(state.opt_state)]
+        rate = learning_rate(state.opt_state)
+        row = [*means, failed.loss, failed.gradient, *([] if rate is None else [rate])]
         return state, (_vector(row), counts)
 
     steps = scan_steps(reporting)
@@ -147,7 +148,7 @@ def make_programs(
 
 
 def learning_rate(opt_state: Any) -> Any:
-    """The learning rate that `optax.inject_hyperparams` keeps; NaN if there is none."""
+    """The learning rate that `optax.inject_hyperparams` keeps, or None."""
 
     def injected(node: Any) -> bool:
         return hasattr(node, "hyperparams")
@@ -155,7 +156,7 @@ def learning_rate(opt_state: Any) -> Any:
     for node in jax.tree.leaves(opt_state, is_leaf=injected):
         if injected(node) and "learning_rate" in node.hyperparams:
             return node.hyperparams["learning_rate"]
-    return jnp.full((), jnp.nan, jnp.float32)
+    return None
 
 
 def _separate(
