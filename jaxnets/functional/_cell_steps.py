@@ -89,9 +89,7 @@ def gru_step(
     return h, h
 
 
-def gate_shares(
-    activation: Activation, sums: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def gate_shares(activation: Activation, sums: jax.Array) -> tuple[jax.Array, jax.Array]:
     """σ(sums) and 1 − σ(sums), without cancellation where σ is the logistic one."""
     if activation is jax.nn.sigmoid:
         return shares(signed_gate(sums))
