@@ -16,6 +16,8 @@ from flax import nnx
 
 from jaxnets import functional as F
 from jaxnets import nn, train
+from jaxnets.train._sources import IterableSource
+from tests.train.networks import assert_same_bits, small_trainer
 
 RUBBISH = [np.nan, np.inf, -np.inf, 1e38, -1e38]
 LENGTHS = np.asarray([5, 0, 2])
@@ -138,8 +140,8 @@ def entropy(mask: np.ndarray) -> Masked:
     return Masked(call, weights, (BATCH, T, 4), mask)
 
 
-def mean_of(x: jax.Array, *, mask: np.ndarray) -> jax.Array:
-    return train.mean(x, jnp.asarray(mask, jnp.float32)).total
+def mean_of(x: jax.Array, mask: jax.Array) -> jax.Array:
+    return train.mean(x, mask).total
 
 
 KERNEL = np.arange(18).reshape(3, 3, 1, 2) % 4 > 0
@@ -163,7 +165,7 @@ CASES |= {
     "batch_norm nothing": batch_norm(ROWS & False, training=True),
     "sequence_cross_entropy": entropy(SEEN),
     "mean": Masked(
-        lambda scale, x: mean_of(x * scale, mask=ROWS.reshape(3)),
+        lambda scale, x: mean_of(x, scale * ROWS.reshape(3)),
         jnp.ones(()),
         (3, 4),
         ROWS.reshape(3),
@@ -204,3 +206,44 @@ def test_hidden_entries_may_hold_anything(name):
         got = everything(case.parameters, np.where(seen, x, np.float32(rubbish)))
         for one, other in zip(*map(jax.tree.leaves, (got, want)), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_confusion_matrix_counts_no_hidden_row():
+    metric, mask = train.ConfusionMatrix(3), np.float32([1, 0, 1, 0])
+    logits = np.float32([[3, 1, 2], [0, 0, 0], [0, 1, 5], [0, 0, 0]])
+    labels = np.asarray([0, 0, 1, 0])
+    want = np.asarray([[1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    for rubbish, label in zip(RUBBISH, (-1, 3, -100, 255, 2**31 - 1), strict=True):
+        logits[1::2], labels[1::2] = rubbish, label
+        counts = metric.update(logits, labels.astype(np.int32), mask)
+        np.testing.assert_array_equal(counts, want)
+
+
+@pytest.mark.parametrize("hidden", ["some", "all"])
+def test_masked_rows_of_an_iterable_may_hold_anything(hidden):
+    """Features, labels and weights; batch statistics see rows that count instead."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 4)).astype(np.float32), rng.integers(0, 3, 6)
+    mask = np.float32([1, 0, 1, 1, 0, 1] if hidden == "some" else [0] * 6)
+    weight = rng.uniform(0.5, 2, 6).astype(np.float32)
+
+    def fitted(rubbish, label):
+        hide = mask == 0
+        first = np.where(hide[:, None], np.float32(rubbish), x)
+        second = np.where(hide, label, y), np.where(hide, np.float32(rubbish), weight)
+        trainer = small_trainer()
+        batches = [((x, y, weight), np.ones(6, np.float32)), ((first, *second), mask)]
+        history = trainer.fit(batches[: 1 if hidden == "all" else 2])
+        measured = trainer.evaluate(batches)
+        return trainer.state, *jax.tree.map(np.asarray, (history["loss"], measured))
+
+    want = fitted(0, 0)
+    assert np.isfinite(want[1]).all()
+    for rubbish in RUBBISH:
+        assert_same_bits(fitted(rubbish, -100), want)
+    if hidden == "some":
+        # The rows that count in turn are what stands in the others.
+        rows = [0, 2, 2, 3, 0, 5]
+        stand_in = next(IterableSource([((x, y), mask)]).batches(0, 0))
+        np.testing.assert_array_equal(stand_in.x, x[rows])
+        np.testing.assert_array_equal(stand_in.y, y[rows])
