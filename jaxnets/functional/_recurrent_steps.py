@@ -100,7 +100,7 @@ def masked(step: Run) -> Run:
     return run
 
 
-def zero_padding(xs: Any, valid: jax.Array | None) -> Any:
+def zero_padding(xs: jax.Array, valid: jax.Array | None) -> jax.Array:
     """The inputs `(T, *batch, ...)` with zeros past the lengths.
 
     Padding may hold anything. Outputs past the lengths are chosen away, but a NaN would
@@ -108,7 +108,7 @@ def zero_padding(xs: Any, valid: jax.Array | None) -> Any:
     """
     if valid is None:
         return xs
-    return keep_where(valid, xs, jax.tree.map(jnp.zeros_like, xs))
+    return keep_where(valid, xs, jnp.zeros_like(xs))
 
 
 def cut_like_batch(state: Any, xs: jax.Array, batch_ndim: int) -> Any:
