@@ -83,8 +83,13 @@ SPATIAL_CASES = [
         ),
         normal((4, 4, 8, 3)),
     ),
+    # Grids of half types are float32, which test_spatial_not_finite.py checks.
     function(
-        "affine_grid", "2-D", lambda rng: (near_identity(2, 3)(rng),), sizes=((4, 5),)
+        "affine_grid",
+        "2-D",
+        lambda rng: (near_identity(2, 3)(rng),),
+        dtypes=(),
+        sizes=((4, 5),),
     ),
     function(
         "projective_grid",
@@ -92,9 +97,12 @@ SPATIAL_CASES = [
         lambda rng: (
             (np.eye(3) + 0.1 * rng.normal(size=(4, 3, 3))).astype(np.float32),
         ),
+        dtypes=(),
         sizes=((4, 5),),
     ),
-    function("thin_plate_spline_grid", "four points", targets, sizes=((3, 4),)),
+    function(
+        "thin_plate_spline_grid", "four points", targets, dtypes=(), sizes=((3, 4),)
+    ),
     function(
         "spatial_transform",
         "affine",

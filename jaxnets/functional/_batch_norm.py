@@ -41,8 +41,9 @@ def batch_norm(
     momentum · old + (1 − momentum) · batch; else they are `stats`, which stay.
 
     The variance is the mean square of x − mean (two passes), so it does not cancel
-    when the mean is large. With `axis_name` sums and counts go over all devices, so
-    devices may hold different numbers of valid examples.
+    when the mean is large. Masked entries may hold anything, NaN too: they influence
+    neither values nor gradients. With `axis_name` sums and counts go over all devices,
+    so devices may hold different numbers of valid examples.
 
     Args:
         x: any shape, floating; the features lie along `axis`.
@@ -57,8 +58,8 @@ def batch_norm(
         unbiased: divide by count − 1 in the new running variance, as PyTorch does; y
             uses the biased variance always.
         mask: booleans with as many axes as `x`, each of size 1 or that of `x`; entries
-            where it is False do not count. A feature without any entry keeps its
-            statistics.
+            where it is False do not count, and y is 0 there. A feature without any
+            entry keeps its statistics.
         axis_name: name, or names, of mapped axes (`vmap`, `shard_map`) over which the
             batch is spread.
 
@@ -93,7 +94,10 @@ def batch_norm(
         why = f"the sizes of axes {axes} of x"
         check_shape("batch_norm", name, jnp.shape(value), sizes, why)
     if mask is not None:
-        mask = match_sharding(_check_mask(mask, x.shape), x)
+        mask = _check_mask(mask, x.shape)
+        mask = match_sharding(jnp.broadcast_to(mask, x.shape), x)
+        # A NaN that is only left out of the sums reaches the gradient as 0 · NaN.
+        wide = jnp.where(mask, wide, jnp.zeros_like(wide))
 
     if training:
         mean, var, count = _moments(wide, axes, mask, axis_name)
@@ -118,7 +122,10 @@ def batch_norm(
 
     centred = wide - jnp.broadcast_to(mean, wide.shape)
     y = centred * jnp.broadcast_to(jax.lax.rsqrt(var + epsilon), wide.shape)
-    return affine("batch_norm", y, scale, bias, axes).astype(x.dtype), new_stats
+    y = affine("batch_norm", y, scale, bias, axes)
+    if mask is not None:
+        y = jnp.where(mask, y, jnp.zeros_like(y))
+    return y.astype(x.dtype), new_stats
 
 
 def _moments(
@@ -129,7 +136,7 @@ def _moments(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mean, biased variance and count of every feature; other axes kept with size 1."""
     axes = tuple(axis for axis in range(x.ndim) if axis not in features)
-    valid = jnp.ones_like(x, bool) if mask is None else jnp.broadcast_to(mask, x.shape)
+    valid = jnp.ones_like(x, bool) if mask is None else mask
 
     def total(values: jax.Array) -> jax.Array:
         local = jnp.sum(values, axis=axes, keepdims=True, where=valid)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnets.functional._gates import shares, signed_gate
 from jaxnets.functional._normalize import layer_norm
 from jaxnets.functional._recurrent_params import LSTMState
 
@@ -49,15 +50,15 @@ def lstm_step(
     if seen is not None:
         f = f + along_last(seen[-2], f) * carry.c
         i = i if i is None else i + along_last(seen[0], i) * carry.c
-    f = recurrent_activation(f)
-    i = 1 - f if i is None else recurrent_activation(i)
+    f, rest = gate_shares(recurrent_activation, f)
+    i = rest if i is None else gate_shares(recurrent_activation, i)[0]
     c = f * carry.c + i * activation(g)
     if seen is not None:
         o = o + along_last(seen[-1], o) * c
     shown = c
     if params.norm is not None:
         shown = layer_norm(c, params.norm.cell_scale, params.norm.cell_bias)
-    h = recurrent_activation(o) * activation(shown)
+    h = gate_shares(recurrent_activation, o)[0] * activation(shown)
     if params.projection is not None:
         h = affine(h, params.projection, None, precision)
     return LSTMState(h, c), h
@@ -73,19 +74,27 @@ def gru_step(
     if reset_after:
         b = affine(seen, kernel, params.recurrent_bias, precision)
         b_r, b_z, b_n = thirds(b)
-        r = recurrent_activation(a_r + b_r)
+        r, _ = gate_shares(recurrent_activation, a_r + b_r)
         n = activation(a_n + r * b_n)
     else:
         units = kernel.shape[0]
         b_r, b_z = jnp.split(
             affine(seen, kernel[:, : 2 * units], None, precision), 2, -1
         )
-        r = recurrent_activation(a_r + b_r)
+        r, _ = gate_shares(recurrent_activation, a_r + b_r)
         b_n = affine(r * seen, kernel[:, 2 * units :], None, precision)
         n = activation(a_n + b_n)
-    z = recurrent_activation(a_z + b_z)
-    h = (1 - z) * n + z * h
+    kept, new = gate_shares(recurrent_activation, a_z + b_z)
+    h = new * n + kept * h
     return h, h
+
+
+def gate_shares(activation: Activation, sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """σ(sums) and 1 − σ(sums), without cancellation where σ is the logistic one."""
+    if activation is jax.nn.sigmoid:
+        return shares(signed_gate(sums))
+    gate = activation(sums)
+    return gate, 1 - gate
 
 
 def affine(x: Any, kernel: Any, bias: Any, precision: lax.PrecisionLike) -> jax.Array:

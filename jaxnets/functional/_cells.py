@@ -16,6 +16,7 @@ from jaxnets.functional._cell_checks import (
 from jaxnets.functional._cell_steps import (
     Activation,
     affine,
+    gate_shares,
     gru_step,
     lstm_step,
     rnn_step,
@@ -231,9 +232,10 @@ def mgu_cell(
     carry = carry_on_mesh(carry, x)
     a_f, a_n = jnp.split(affine(x, params.kernel, params.bias, precision), 2, -1)
     gate_kernel, new_kernel = jnp.split(params.recurrent_kernel, 2, -1)
-    f = recurrent_activation(a_f + affine(carry, gate_kernel, None, precision))
+    sums = a_f + affine(carry, gate_kernel, None, precision)
+    f, kept = gate_shares(recurrent_activation, sums)
     n = activation(a_n + affine(f * carry, new_kernel, None, precision))
-    h = (1 - f) * carry + f * n
+    h = kept * carry + f * n
     return narrow((h, h))
 
 

@@ -8,7 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.functional._cell_checks import carry_on_mesh, check_dtypes, widen_step
-from jaxnets.functional._cell_steps import Activation
+from jaxnets.functional._cell_steps import Activation, gate_shares
 from jaxnets.functional._checks import check_shape
 from jaxnets.functional._conv import conv, conv_output_shape
 from jaxnets.functional._recurrent_params import ConvLSTMParams, LSTMState
@@ -99,10 +99,11 @@ def conv_lstm_cell(
     if params.peephole is not None:
         seen = [jnp.broadcast_to(weights, i.shape) for weights in params.peephole]
         i, f = i + seen[0] * carry.c, f + seen[1] * carry.c
-    c = recurrent_activation(f) * carry.c + recurrent_activation(i) * activation(g)
+    (f, _), (i, _) = (gate_shares(recurrent_activation, a) for a in (f, i))
+    c = f * carry.c + i * activation(g)
     if seen is not None:
         o = o + seen[2] * c
-    h = recurrent_activation(o) * activation(c)
+    h = gate_shares(recurrent_activation, o)[0] * activation(c)
     return narrow((LSTMState(h, c), h))
 
 

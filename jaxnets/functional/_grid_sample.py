@@ -49,8 +49,8 @@ def grid_sample(
 
     Returns:
         `(*batch, *output, channels)` in the dtype of `x`. A coordinate that is NaN or
-        infinite gives 0 in zeros; else NaN reads as −1, infinity as its end of the
-        axis, or as −1 if reflected.
+        infinite gives 0 in zeros; else NaN reads as −1, infinity as 1 or −1, its end
+        of the axis, or as −1 if reflected. Its derivative is 0.
 
     Raises:
         TypeError: if `x` or `grid` is not floating.

@@ -30,7 +30,8 @@ def affine_grid(
         align_corners: whether −1 and 1 are the centres of the outermost cells.
 
     Returns:
-        `(*batch, *output_size, rank)` in the dtype of `theta`.
+        `(*batch, *output_size, rank)` in the dtype of `theta`, in float32 for half
+        types: bfloat16 has 8 bits for the place, too few for 512 cells.
 
     Raises:
         TypeError: if `theta` is not floating or a size is not an integer.
@@ -46,9 +47,8 @@ def affine_grid(
         networks", equation 1.
     """
     sizes = _check_size("affine_grid", output_size)
-    theta, wide = _check_theta("affine_grid", theta, sizes, extra=0)
-    axes = positions(sizes, align_corners)
-    return affine_of(wide, axes).astype(theta.dtype)
+    theta = _check_theta("affine_grid", theta, sizes, extra=0)
+    return affine_of(theta, positions(sizes, align_corners))
 
 
 def projective_grid(
@@ -67,7 +67,8 @@ def projective_grid(
         align_corners: as in `affine_grid`.
 
     Returns:
-        `(*batch, *output_size, rank)` in the dtype of `theta`.
+        `(*batch, *output_size, rank)` in the dtype of `theta`, in float32 for half
+        types: bfloat16 has 8 bits for the place, too few for 512 cells.
 
     Raises:
         TypeError: if `theta` is not floating or a size is not an integer.
@@ -83,9 +84,8 @@ def projective_grid(
         2.3.
     """
     sizes = _check_size("projective_grid", output_size)
-    theta, wide = _check_theta("projective_grid", theta, sizes, extra=1)
-    places = affine_of(wide, positions(sizes, align_corners))
-    return project(places).astype(theta.dtype)
+    theta = _check_theta("projective_grid", theta, sizes, extra=1)
+    return project(affine_of(theta, positions(sizes, align_corners)))
 
 
 def thin_plate_spline_grid(
@@ -113,7 +113,8 @@ def thin_plate_spline_grid(
         align_corners: as in `affine_grid`.
 
     Returns:
-        `(*batch, *output_size, rank)` in the dtype of `targets`.
+        `(*batch, *output_size, rank)` in the dtype of `targets`, in float32 for half
+        types.
 
     Raises:
         TypeError: if `targets` is not floating or a size is not an integer.
@@ -154,7 +155,7 @@ def thin_plate_spline_grid(
         "ok,...kd->...od", jnp.asarray(matrix, wide.dtype), wide, precision="highest"
     )
     shape = (*targets.shape[:-2], *sizes, rank)
-    return grid.reshape(shape).astype(targets.dtype)
+    return grid.reshape(shape)
 
 
 def positions(
@@ -215,8 +216,8 @@ def _check_floating(name: str, argument: str, array: jax.Array) -> None:
 
 def _check_theta(
     name: str, theta: ArrayLike, sizes: tuple[int, ...], *, extra: int
-) -> tuple[jax.Array, jax.Array]:
-    """theta, and theta in its wide dtype."""
+) -> jax.Array:
+    """Theta in its wide dtype."""
     theta = jnp.asarray(theta)
     _check_floating(name, "theta", theta)
     rank = len(sizes)
@@ -226,7 +227,7 @@ def _check_theta(
             f"{name}: theta must have shape (*batch, {expected[0]}, {expected[1]}) for "
             f"output_size={sizes}; got {theta.shape}"
         )
-    return theta, theta.astype(wide_dtype(theta.dtype))
+    return theta.astype(wide_dtype(theta.dtype))
 
 
 def _control_points(

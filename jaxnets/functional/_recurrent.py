@@ -17,6 +17,7 @@ from jaxnets.functional._recurrent_steps import (
     time_back,
     time_first,
     valid_steps,
+    zero_padding,
     zero_state,
 )
 
@@ -38,7 +39,8 @@ def recurrent(
     """Apply a cell to every step of a sequence, sharing its parameters.
 
     (s_t, y_t) = cell(params, s_{t−1}, x_t). Past an example's length outputs are zero
-    and the state stays as it was at the end.
+    and the state stays as it was at the end. The cell sees zeros there, whatever `xs`
+    holds.
 
     Args:
         cell: `(params, carry, x) -> (carry, y)`, such as `lstm_cell` or your own; bind
@@ -81,6 +83,7 @@ def recurrent(
     xs = time_first("recurrent", xs, time_major=time_major, features=features)
     batch = xs.shape[1 : xs.ndim - features]
     valid = valid_steps("recurrent", lengths, xs, batch)
+    xs = zero_padding(xs, valid)
     if initial_state is None:
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))
     initial_state = cut_like_batch(initial_state, xs, len(batch))

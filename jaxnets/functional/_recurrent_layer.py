@@ -27,6 +27,7 @@ from jaxnets.functional._recurrent_steps import (
     time_back,
     time_first,
     valid_steps,
+    zero_padding,
     zero_state,
 )
 
@@ -112,6 +113,7 @@ def run_layer(
     xs = time_first(function, xs, time_major=time_major, features=1)
     batch = xs.shape[1:-1]
     valid = valid_steps(function, lengths, xs, batch)
+    xs = zero_padding(xs, valid)
     layer.check(params, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), initial_state)
     if initial_state is None:
         initial_state = zero_state(params, jnp.zeros(xs.shape[1:], xs.dtype))

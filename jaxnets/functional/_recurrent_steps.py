@@ -100,6 +100,17 @@ def masked(step: Run) -> Run:
     return run
 
 
+def zero_padding(xs: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """The inputs `(T, *batch, ...)` with zeros past the lengths.
+
+    Padding may hold anything. Outputs past the lengths are chosen away, but a NaN would
+    reach the kernel's gradient as 0 · NaN in the product with the inputs.
+    """
+    if valid is None:
+        return xs
+    return keep_where(valid, xs, jnp.zeros_like(xs))
+
+
 def cut_like_batch(state: Any, xs: jax.Array, batch_ndim: int) -> Any:
     """The state cut over an explicit mesh as the batch axes of `(T, *batch, ...)`."""
     axes = range(1, 1 + batch_ndim)

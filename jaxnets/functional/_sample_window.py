@@ -66,18 +66,24 @@ def _place(
     """The coordinate counted in cells from the centre of cell 0, and finite.
 
     What is not finite lies outside in zeros. Else NaN stands for −1, and infinity for
-    its end of the axis, or for −1 too where it would be reflected.
+    1 or −1, its end of the axis, or for −1 too where it would be reflected.
     """
-    if align_corners:
-        place = (coordinate + 1) * ((size - 1) / 2)
-    else:
-        place = (coordinate + 1) * (size / 2) - 0.5
+
+    def placed(coordinate: jax.Array) -> jax.Array:
+        if align_corners:
+            return (coordinate + 1) * ((size - 1) / 2)
+        return (coordinate + 1) * (size / 2) - 0.5
+
+    place = placed(coordinate)
+    first = jnp.full_like(place, -1)
     if padding_mode == "zeros":
-        instead = -8
+        instead = jnp.full_like(place, -8)
     elif padding_mode == "border":
-        instead = jnp.where(coordinate > 0, jnp.full_like(place, size - 1), 0)
+        # The end of the axis, not the centre of its last cell: bicubic windows around
+        # the two differ.
+        instead = placed(jnp.where(coordinate > 0, -first, first))
     else:
-        instead = 0
+        instead = placed(first)
     return jnp.where(jnp.isfinite(place), place, instead)
 
 

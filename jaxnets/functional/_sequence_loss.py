@@ -78,8 +78,9 @@ def sequence_cross_entropy(
         nowhere = nowhere & (mask != 0)
     surprise = jnp.where(nowhere, jnp.nan, surprise)
     if mask is not None:
-        weighted = surprise * mask.astype(surprise.dtype)
-        surprise = jnp.where(mask != 0, weighted, jnp.zeros_like(surprise))
+        # Again before the product: the NaN of a target out of range, times a mask of 0.
+        surprise = jnp.where(mask != 0, surprise, jnp.zeros_like(surprise))
+        surprise = surprise * mask.astype(surprise.dtype)
     return surprise.sum(axis=-1).astype(logits.dtype)
 
 

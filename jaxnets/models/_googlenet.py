@@ -14,7 +14,7 @@ from jaxnets.functional._pool import max_pool
 from jaxnets.functional._pool_adaptive import adaptive_avg_pool
 from jaxnets.functional._pool_global import global_avg_pool
 from jaxnets.models._head import DenseHead
-from jaxnets.nn._conv_block import ConvBlock, Norm
+from jaxnets.nn._conv_block import ConvBlock, Norm, batch_norm
 from jaxnets.nn._inception import InceptionBlock
 
 # Table 1 of the paper: 1x1; reduction and channels of 3x3; the same of 5x5; pooled.
@@ -35,7 +35,7 @@ AUXILIARY = (0, 3)
 SCALE = np.array([0.229, 0.224, 0.225]) / 0.5
 SHIFT = (np.array([0.485, 0.456, 0.406]) - 0.5) / 0.5
 # torchvision's figures; elsewhere epsilon is 1e-5.
-batch_norm = partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-3)
+NORM = partial(batch_norm, epsilon=1e-3)
 
 
 class GoogLeNet(nnx.Module):
@@ -88,7 +88,7 @@ class GoogLeNet(nnx.Module):
         normalise: bool = False,
         transform_input: bool = False,
         keep_prob: float = 0.8,
-        norm: Norm | None = batch_norm,
+        norm: Norm | None = NORM,
         rngs: nnx.Rngs,
         **options: Any,
     ):

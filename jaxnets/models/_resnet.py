@@ -196,7 +196,7 @@ KERAS = {
         **LARGE[name],
         "stride_first": True,
         "use_bias": True,
-        "norm": partial(nnx.BatchNorm, momentum=0.99, epsilon=1.001e-5),
+        "norm": partial(batch_norm, momentum=0.99, epsilon=1.001e-5),
     }
     for name in ("resnet50", "resnet101", "resnet152")
 }

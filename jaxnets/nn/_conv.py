@@ -32,6 +32,7 @@ from jaxnets.nn._parameters import (
     make_activity,
     make_bias,
     make_parameter,
+    masked_kernel,
 )
 
 
@@ -212,7 +213,7 @@ class Conv(nnx.Module):
         """
         kernel = self.kernel[...]
         if self.mask is not None:
-            kernel = kernel * jnp.asarray(self.mask, kernel.dtype)
+            kernel = masked_kernel(kernel, self.mask)
         bias = None if self.bias is None else self.bias[...]
         x, kernel, bias = self.promote_dtype(
             (jnp.asarray(x), kernel, bias), dtype=self.dtype

@@ -18,8 +18,10 @@ from jaxnets.nn._parameters import Activation, Initializer
 Norm = Callable[..., nnx.Module]
 """Makes a normalisation: `norm(features, rngs=rngs)`, as Flax's classes do."""
 
-# PyTorch's figures: its momentum of 0.1 is the share of the new value.
-batch_norm = partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-5)
+# PyTorch's figures: its momentum of 0.1 is the share of the new value. Flax's default
+# variance, E[x²] − E[x]², has no correct digit in float32 where the mean is some
+# thousand deviations; two passes do not cancel.
+batch_norm = partial(nnx.BatchNorm, momentum=0.9, epsilon=1e-5, use_fast_variance=False)
 # Keeps the variance of gradients through a relu, as in He et al. 2015.
 he_fan_out = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -42,8 +44,9 @@ class ConvBlock(nnx.Module):
         padding: as in `jaxnets.functional.conv`; None pads (k - 1) // 2 dilated cells
             on both sides, as PyTorch's networks do (`"SAME"` pads one cell less in
             front when it strides).
-        norm: makes the normalisation, `norm(features, rngs=rngs)`, such as
-            `nnx.BatchNorm`; None leaves it out.
+        norm: makes the normalisation, `norm(features, rngs=rngs)`; None leaves it out.
+            Flax's own need `use_fast_variance=False`, as the default here has it,
+            wherever the mean may be large.
         activation: function of the sums, such as `jax.nn.relu`; None leaves it out.
         order: `"conv-norm-activation"`, `"norm-activation-conv"` (pre-activation) or
             `"conv-activation-norm"`.

@@ -52,6 +52,12 @@ def make_parameter(
     return nnx.Param(value, **options.metadata, **own)
 
 
+def masked_kernel(kernel: jax.Array, mask: Any) -> jax.Array:
+    """The kernel times the mask; 0 where the mask is 0, whatever the kernel holds."""
+    mask = jnp.asarray(mask, kernel.dtype)
+    return jnp.where(mask != 0, kernel, jnp.zeros_like(kernel)) * mask
+
+
 def make_bias(
     layer: str,
     use_bias: bool,

@@ -68,7 +68,9 @@ def mean(values: ArrayLike, mask: ArrayLike) -> Mean:
     """
     rows = per_example("mean", values, jnp.shape(mask)[0])
     mask = jnp.asarray(mask).astype(rows.dtype)
-    return Mean(jnp.sum(jnp.where(mask != 0, rows * mask, 0)), jnp.sum(mask))
+    # Before the product: the derivative of the mask would be 0 · NaN behind it.
+    counted = jnp.where(mask != 0, rows, jnp.zeros_like(rows))
+    return Mean(jnp.sum(counted * mask), jnp.sum(mask))
 
 
 def per_example(function: str, values: ArrayLike, size: int) -> jax.Array:

@@ -100,11 +100,12 @@ class IterableSource:
     def _batch(self, item: Any) -> Batch:
         x, y, mask, weight = unpack(item)
         size = check_arrays("fit", x=x, y=y, mask=mask, sample_weight=weight)
+        if mask is None:
+            mask = np.ones(size, np.float32)
+        x, y, weight = fill_masked(mask, (x, y, weight))
         if self.outputs is not None:
             check_labels("fit", y, self.outputs)
         weight = combine_weights("fit", y, weight, self.class_weight)
-        if mask is None:
-            mask = np.ones(size, np.float32)
         self.width = self.width or size
         if size < self.width:
             rows = np.resize(np.arange(size), self.width)
@@ -114,6 +115,24 @@ class IterableSource:
             )
             mask = mask * real.astype(np.float32)
         return Batch(x, y, mask, weight)
+
+
+def fill_masked(mask: Any, arrays: Any) -> Any:
+    """The arrays with the rows of mask 0 replaced by rows that count, in turn.
+
+    Such rows may hold anything: NaN, labels that are no classes. Left as they are they
+    would reach the gradients as 0 · NaN. Real rows, not zeros, so that batch statistics
+    see what they see where a short batch is filled up. Zeros if no row counts.
+    """
+    counted = np.asarray(mask) != 0
+    if counted.all():
+        return arrays
+    real = np.flatnonzero(counted)
+    if not len(real):
+        return jax.tree.map(np.zeros_like, arrays)
+    rows = np.arange(len(counted))
+    rows = np.where(counted, rows, real[rows % len(real)])
+    return jax.tree.map(lambda leaf: np.take(leaf, rows, axis=0), arrays)
 
 
 def unpack(item: Any) -> tuple[Any, Any, Any, Any]:
