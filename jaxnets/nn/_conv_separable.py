@@ -180,6 +180,7 @@ class SeparableConv(nnx.Module):
         self.algorithm = algorithm
         self.activation = activation
         self.activity_regularizer = activity_regularizer
+        self.deterministic = False
         self.activity_penalty = nnx.data(
             make_activity(activity_regularizer, param_dtype)
         )
