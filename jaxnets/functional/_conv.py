@@ -204,7 +204,7 @@ def _common_dtype(x: jax.Array, kernel: jax.Array) -> jnp.dtype:
 def _pad(x: jax.Array, spec: ConvSpec, padding_mode: str) -> jax.Array:
     """Write the content of the padding out, for modes other than zeros."""
     for axis, size in enumerate(x.shape[1:-1]):
-        if size == 0:
+        if size == 0 and any(spec.padding[axis]):
             raise ValueError(
                 f"conv: padding_mode={padding_mode!r} needs cells to copy but spatial "
                 f"axis {axis} is empty (x.shape={x.shape})"

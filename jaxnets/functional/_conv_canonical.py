@@ -66,7 +66,8 @@ def canonical_conv(
     spec = ConvSpec(strides, pads, dilation, groups, _precision(precision))
     positions = spec.positions(spatial, tuple(window))
     for axis, count in enumerate(positions):
-        if count == 0:
+        # An empty axis has an empty result, as in `lax`.
+        if count == 0 and spatial[axis] > 0:
             raise ValueError(
                 f"{function}: the window spans "
                 f"{dilated_size(window[axis], dilation[axis])} cells but spatial axis "

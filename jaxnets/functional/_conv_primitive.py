@@ -29,6 +29,7 @@ from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._conv_rule import Target, choose, refuse_elsewhere
 from jaxnets.functional._mesh import cut_like, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 _DIRECT = ConvPlan("direct", "direct", "direct")
@@ -64,8 +65,13 @@ def kernel_grad(
     return _kernel_grad_p.bind(x, g, spec=spec, window=tuple(window), plan=plan)
 
 
+# The sums of an empty operand are 0 in every algorithm, and XLA compiles no convolution
+# with an empty window, which the kernel gradient of an empty axis would be.
 def _run_conv(x, kernel, *, spec, plan, target):
-    algorithm = "direct" if 0 in x.shape + kernel.shape else plan.forward
+    if 0 in x.shape + kernel.shape:
+        positions = spec.positions(x.shape[1:-1], kernel.shape[:-2])
+        return zeros_varying((len(x), *positions, kernel.shape[-1]), x.dtype, x)
+    algorithm = plan.forward
     if algorithm == "auto":
         facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
         algorithm = choose("forward", facts, target)
@@ -74,17 +80,22 @@ def _run_conv(x, kernel, *, spec, plan, target):
 
 
 def _run_input_grad(g, kernel, *, spec, spatial, plan, target):
-    algorithm = "direct" if 0 in g.shape + kernel.shape + spatial else plan.input_grad
+    shape = (len(g), *spatial, kernel.shape[-2] * spec.groups)
+    if 0 in g.shape + kernel.shape + spatial:
+        return zeros_varying(shape, g.dtype, g)
+    algorithm = plan.input_grad
     if algorithm == "auto":
-        x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
-        facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
+        facts = _facts(shape, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
         algorithm = choose("input_grad", facts, target)
     refuse_elsewhere(algorithm, target)
     return ALGORITHMS[algorithm].input_grad(g, kernel, spec, spatial)
 
 
 def _run_kernel_grad(x, g, *, spec, window, plan, target):
-    algorithm = "direct" if 0 in x.shape + g.shape else plan.kernel_grad
+    if 0 in x.shape + g.shape:
+        shape = (*window, x.shape[-1] // spec.groups, g.shape[-1])
+        return zeros_varying(shape, x.dtype, x)
+    algorithm = plan.kernel_grad
     if algorithm == "auto":
         facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
         algorithm = choose("kernel_grad", facts, target)

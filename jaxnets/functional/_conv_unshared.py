@@ -22,12 +22,14 @@ from jaxnets.functional._pool_geometry import (
     Geometry,
     fit,
     from_channels_last,
+    no_windows,
     pool_geometry,
     to_channels_last,
 )
 from jaxnets.functional._shapes import DataFormat, IntOrInts, Padding, dilated_size
 from jaxnets.functional._unfold import taps
 from jaxnets.functional.conv_algorithms import ConvSpec
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 # Up to 2×2 tiles each is a convolution of its own, 32×28×28×32 → 32 in 13 ms where the
 # product of patches takes 56 ms. With 4×4 tiles a training step takes 73 and 34 ms.
@@ -73,7 +75,9 @@ def unshared_conv(
             f"{function}: kernel is made for positions {counts} but x has {positions} "
             f"({shapes}, strides={strides}, padding={padding!r})"
         )
-    check_integers(function, f"kernel's {each}", counts, length=rank, minimum=1)
+    # An empty axis of x has no positions, and no kernels of its own.
+    least = 0 if function == "local_conv" else 1
+    check_integers(function, f"kernel's {each}", counts, length=rank, minimum=least)
     x = to_channels_last(x, rank, data_format)
     if fan_in * groups != x.shape[-1]:
         raise ValueError(
@@ -94,10 +98,13 @@ def unshared_conv(
     batch = x.shape[: -rank - 1]
     x = x.reshape(prod(batch), *x.shape[-rank - 1 :]).astype(dtype)
     kernel = _first(kernel.astype(dtype), range(rank), positions)
-    phases = prod(kernel.shape[:rank])
-    product = _phases if phases <= MOST_PHASES else _patches
-    y = product(x, kernel, geometry, groups, precision).astype(wide)
-    y = _first(y, range(1, rank + 1), positions)
+    if no_windows(geometry):
+        y = zeros_varying((len(x), *positions, out), wide, x)
+    else:
+        phases = prod(kernel.shape[:rank])
+        product = _phases if phases <= MOST_PHASES else _patches
+        y = product(x, kernel, geometry, groups, precision).astype(wide)
+        y = _first(y, range(1, rank + 1), positions)
     if arrays[2] is not None:
         bias = jnp.asarray(arrays[2])
         if bias.shape not in ((out,), (*counts, out)):
