@@ -199,8 +199,14 @@ def _phases(
             stop[axis] = start[axis] + reach + dilated_size(a.taps, a.dilation)
         part = lax.slice(x, start, stop)
         parts.append(_conv_primitive.conv(part, kernel[tile], spec, AUTO))
-    y = jnp.stack(parts, -2)
-    y = y.reshape(*y.shape[:-2], *tiles, y.shape[-1])
+    # One axis of tiles at a time: `receptive_field` follows a stack whose parts are
+    # evenly spaced.
+    for count in reversed(tiles):
+        parts = [
+            jnp.stack(parts[i : i + count], 1 + rank)
+            for i in range(0, len(parts), count)
+        ]
+    (y,) = parts
     order = [axis for i in range(rank) for axis in (1 + i, 1 + rank + i)]
     y = y.transpose(0, *order, y.ndim - 1)
     return _merge(y[..., None, :], rank)

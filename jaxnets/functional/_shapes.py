@@ -50,8 +50,8 @@ def named_padding(
     """The (lo, hi) cells that a padding name means along one axis.
 
     SAME gives ceil(size / stride) outputs and puts an odd cell behind the data,
-    SAME_LOWER before it; both pad an empty axis with nothing. FULL lets every cell meet every tap; CAUSAL lets an output
-    see only cells at or before its own place.
+    SAME_LOWER before it; both pad an empty axis with nothing. FULL lets every cell
+    meet every tap; CAUSAL lets an output see only cells at or before its own place.
     """
     reach = dilated_size(window, dilation) - 1
     match name:
