@@ -102,10 +102,17 @@ def accepted(case: Case, arguments: tuple) -> bool:
 def check(case: Case, where: Emptied) -> None:
     """The law for one set of emptied axes."""
     arguments = with_entries(case, where, zeros=False)
-    # A key has no gradient and no zero; the case is a function of the other leaves.
     both = functools.partial(result_and_gradient, case)
-    result, gradient = jax.jit(lambda *a: both(a))(*arguments)
+
+    @jax.jit
+    def one_and_mapped(arguments):
+        two = jax.tree.map(lambda a: jnp.stack([a, a]), arguments)
+        return both(arguments), jax.vmap(lambda *a: both(a))(*two)
+
+    (result, gradient), mapped = one_and_mapped(arguments)
     assert_close(case.call(*arguments), result, reduction=64)
+    twice = jax.tree.map(lambda a: jnp.stack([a, a]), (result, gradient))
+    assert_close(mapped, twice, reduction=64)
     for got, argument in zip(
         gradient, (arguments[i] for i in case.smooth), strict=True
     ):
@@ -115,16 +122,11 @@ def check(case: Case, where: Emptied) -> None:
     if not any(sizes):
         assert not any(np.asarray(g).any() for g in jax.tree.leaves(gradient))
     elif case.name not in NOT_SUMS and all(sizes):
-        full = both(with_entries(case, where, zeros=True))
+        full = jax.jit(both)(with_entries(case, where, zeros=True))
         assert_close(result, full[0], reduction=64)
         for got, want in zip(*map(jax.tree.leaves, (gradient, full[1])), strict=True):
             if got.shape == want.shape:
                 assert_close(got, want, reduction=64)
-    mapped = jax.jit(jax.vmap(lambda *a: both(a)))(
-        *jax.tree.map(lambda a: jnp.stack([a, a]), arguments)
-    )
-    twice = jax.tree.map(lambda a: jnp.stack([a, a]), (result, gradient))
-    assert_close(mapped, twice, reduction=64)
 
 
 @over_cases(costly=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional._conv_unshared import unshared_conv
 from jaxnets.functional._shapes import DataFormat, IntOrInts, Padding
@@ -20,6 +20,7 @@ def local_conv(
     groups: int = 1,
     data_format: DataFormat = "channels_last",
     precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Apply a kernel of its own at every position: a locally connected layer.
 
@@ -40,6 +41,7 @@ def local_conv(
         groups: as in `conv`.
         data_format: where the channels of x and y stand.
         precision: as in `jax.lax.dot_general`.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -66,6 +68,7 @@ def local_conv(
         groups,
         data_format,
         precision,
+        preferred_element_type,
     )
 
 
@@ -80,6 +83,7 @@ def tiled_conv(
     groups: int = 1,
     data_format: DataFormat = "channels_last",
     precision: Any = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Apply a few kernels in turn from one position to the next.
 
@@ -101,6 +105,7 @@ def tiled_conv(
         groups: as in `conv`.
         data_format: where the channels of x and y stand.
         precision: as in `conv`.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -128,4 +133,5 @@ def tiled_conv(
         groups,
         data_format,
         precision,
+        preferred_element_type,
     )

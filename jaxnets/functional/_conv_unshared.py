@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_integer, check_integers
-from jaxnets.functional._conv_canonical import _precision
+from jaxnets.functional._conv_canonical import _precision, common_dtype
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._pool_geometry import (
@@ -44,6 +44,7 @@ def unshared_conv(
     groups: int,
     data_format: DataFormat,
     precision: Any,
+    preferred: DTypeLike | None,
 ) -> jax.Array:
     """Checks, canonical form, product and bias of the two functions."""
     x, kernel = jnp.asarray(arrays[0]), jnp.asarray(arrays[1])
@@ -89,11 +90,7 @@ def unshared_conv(
             f"{function}: groups must divide the output channels; got {out} channels "
             f"in {groups} groups ({shapes})"
         )
-    dtype = jnp.result_type(x, kernel)
-    if dtype == jnp.bool_:
-        raise TypeError(
-            f"{function}: x and kernel must be numbers; got booleans (cast one)"
-        )
+    dtype = common_dtype(function, (x, kernel), preferred)
     wide = wide_dtype(dtype)
     batch = x.shape[: -rank - 1]
     x = x.reshape(prod(batch), *x.shape[-rank - 1 :]).astype(dtype)

@@ -15,7 +15,8 @@ INPUT = "jaxnets_input_"
 
 def mark_input(number: int, module: Any, x: Any) -> Any:
     """Name the input of call `number` if the layer has a `data_format`."""
-    layout = getattr(module, "data_format", None)
+    options = getattr(module, "options", {})  # of a layer without parameters
+    layout = getattr(module, "data_format", None) or dict(options).get("data_format")
     if layout is None or not isinstance(x, jax.Array):
         return x
     return checkpoint_name(x, f"{INPUT}{layout}_{number}")

@@ -23,7 +23,7 @@ TILED = [
 
 @pytest.mark.parametrize("options", TILED)
 def test_a_tiled_layer_sees_what_its_window_spans(options):
-    """size = d (k − 1) + 1 and jump = s, whatever the number of tiles."""
+    """Size = d (k − 1) + 1 and jump = s, whatever the number of tiles."""
     rank = len(options["kernel_size"])
     layer = nn.TiledConv(3, 4, rngs=nnx.Rngs(0), **options)
     field = nn.receptive_field(layer, (24,) * rank + (3,))
