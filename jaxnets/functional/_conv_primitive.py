@@ -239,6 +239,20 @@ def _unfold(array: ArrayLike, size: int, axis: int, groups: int) -> jax.Array:
     return jnp.moveaxis(split, axis + 1, 0).reshape(size, *head, cells, *tail)
 
 
+def _map_nothing(run: Callable, args: Any, dims: Any) -> jax.Array:
+    """The result of a mapped axis of size 0, which `_unfold` cannot find again."""
+    one = [
+        jax.ShapeDtypeStruct(x.shape if d is None else _without(x.shape, d), x.dtype)
+        for x, d in zip(args, dims, strict=True)
+    ]
+    out = jax.eval_shape(run, *one)
+    return zeros_varying((0, *out.shape), out.dtype, args[0])
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
 def _define_batching(
     primitive: Primitive, bind: Callable, moves: tuple[tuple[_Place, _Place], ...]
 ) -> None:
@@ -254,6 +268,9 @@ def _define_batching(
     """
 
     def rule(args, dims, *, spec, **params):
+        mapped = [(x, d) for x, d in zip(args, dims, strict=True) if d is not None]
+        if mapped[0][0].shape[mapped[0][1]] == 0:
+            return _map_nothing(partial(bind, spec=spec, **params), args, dims), 0
         if None not in dims:
             size = args[0].shape[dims[0]]
             a, b = (_fold(x, d, -1, 1) for x, d in zip(args, dims, strict=True))
