@@ -210,6 +210,7 @@ MODELS = {
     "resnet18": (0, 32, 32, 3),
     "googlenet": (0, 64, 64, 3),
     "lenet5": (0, 32, 32, 1),
+    "lenet5_modern": (0, 28, 28, 1),
 }
 
 
