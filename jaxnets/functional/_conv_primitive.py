@@ -93,8 +93,8 @@ def _run_input_grad(g, kernel, *, spec, spatial, plan, target):
 
 def _run_kernel_grad(x, g, *, spec, window, plan, target):
     if 0 in x.shape + g.shape:
-        shape = (*window, x.shape[-1] // spec.groups, g.shape[-1])
-        return zeros_varying(shape, x.dtype, x)
+        fan_in = x.shape[-1] // spec.groups
+        return zeros_varying((*window, fan_in, g.shape[-1]), x.dtype, x)
     algorithm = plan.kernel_grad
     if algorithm == "auto":
         facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
@@ -242,15 +242,13 @@ def _unfold(array: ArrayLike, size: int, axis: int, groups: int) -> jax.Array:
 def _map_nothing(run: Callable, args: Any, dims: Any) -> jax.Array:
     """The result of a mapped axis of size 0, which `_unfold` cannot find again."""
     one = [
-        jax.ShapeDtypeStruct(x.shape if d is None else _without(x.shape, d), x.dtype)
+        x
+        if d is None
+        else jax.ShapeDtypeStruct(x.shape[:d] + x.shape[d + 1 :], x.dtype)
         for x, d in zip(args, dims, strict=True)
     ]
     out = jax.eval_shape(run, *one)
     return zeros_varying((0, *out.shape), out.dtype, args[0])
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def _define_batching(
@@ -268,8 +266,9 @@ def _define_batching(
     """
 
     def rule(args, dims, *, spec, **params):
-        mapped = [(x, d) for x, d in zip(args, dims, strict=True) if d is not None]
-        if mapped[0][0].shape[mapped[0][1]] == 0:
+        if any(
+            d is not None and x.shape[d] == 0 for x, d in zip(args, dims, strict=True)
+        ):
             return _map_nothing(partial(bind, spec=spec, **params), args, dims), 0
         if None not in dims:
             size = args[0].shape[dims[0]]
