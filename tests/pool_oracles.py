@@ -39,10 +39,10 @@ class Case:
         while start + dilation * (taps - 1) < end:
             starts.append(start)
             start += stride
-        if self.ceil_mode and starts:
-            last = starts[-1] + dilation * (taps - 1)
-            if last < end - 1 and start < size:
-                starts.append(start)
+        # One more that ends less than a stride behind, and leaves cells to see.
+        beyond = start + dilation * (taps - 1) - (end - 1)
+        if self.ceil_mode and 0 < beyond < stride and start < size:
+            starts.append(start)
         return starts
 
     def output_sizes(self) -> tuple[int, ...]:

@@ -7,11 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_choice, check_shape
-from jaxnets.functional._conv_canonical import canonical_conv, check_conv_ranks
+from jaxnets.functional._conv_canonical import (
+    canonical_conv,
+    check_conv_ranks,
+    common_dtype,
+)
 from jaxnets.functional._conv_plan import ConvPlan, make_plan, refusal
 from jaxnets.functional._pad_modes import pad_by_copies
 from jaxnets.functional._shapes import (
@@ -40,6 +44,7 @@ def conv(
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
     accuracy: str | None = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolve a batch of signals, images or volumes with a bank of kernels.
 
@@ -79,10 +84,14 @@ def conv(
         precision: as in `jax.lax.conv_general_dilated`; None takes JAX's default.
         accuracy: `"elementwise"` or `"relaxed"`; None takes the class that
             `conv_accuracy` set, or else `"elementwise"`.
+        preferred_element_type: dtype of the products, the sums and the result, at least
+            as wide as that of x and kernel; None keeps theirs. Integers wrap around in
+            their own dtype: `jnp.int32` gives the sums of int8.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
-        dtype of x and kernel; halves are summed in float32.
+        dtype of x and kernel; halves are summed in float32. An empty spatial axis has
+        no positions, unless the padding alone holds a window.
 
     Raises:
         TypeError: if an option has the wrong type.
@@ -117,7 +126,7 @@ def conv(
         precision,
         accuracy,
     )
-    dtype = _common_dtype(x, kernel)
+    dtype = common_dtype("conv", (x, kernel), preferred_element_type)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
 
     if flip_kernel:
@@ -219,17 +228,10 @@ def _plan(
     return plan._replace(facts=None)
 
 
-def _common_dtype(x: jax.Array, kernel: jax.Array) -> jnp.dtype:
-    dtype = jnp.result_type(x, kernel)
-    if dtype == jnp.bool_:
-        raise TypeError("conv: x and kernel must be numbers; got booleans (cast one)")
-    return dtype
-
-
 def _pad(x: jax.Array, spec: ConvSpec, padding_mode: str) -> jax.Array:
     """Write the content of the padding out, for modes other than zeros."""
     for axis, size in enumerate(x.shape[1:-1]):
-        if size == 0:
+        if size == 0 and any(spec.padding[axis]):
             raise ValueError(
                 f"conv: padding_mode={padding_mode!r} needs cells to copy but spatial "
                 f"axis {axis} is empty (x.shape={x.shape})"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxnets.functional._checks import (
     check_integer,
@@ -71,7 +73,8 @@ def canonical_conv(
     spec = ConvSpec(strides, pads, dilation, groups, _precision(precision), relaxed)
     positions = spec.positions(spatial, tuple(window))
     for axis, count in enumerate(positions):
-        if count == 0:
+        # An empty axis has an empty result, as in `lax`.
+        if count == 0 and spatial[axis] > 0:
             raise ValueError(
                 f"{function}: the window spans "
                 f"{dilated_size(window[axis], dilation[axis])} cells but spatial axis "
@@ -113,6 +116,33 @@ def check_reach(
                 f"{axis}, more than {MOST_PIXELS}; take smaller ones "
                 f"(padding {spec.padding[axis]})"
             )
+
+
+def common_dtype(
+    function: str, arrays: Sequence[jax.Array], preferred: DTypeLike | None
+) -> jnp.dtype:
+    """The dtype of products, sums and result: the promoted one, or a wider one.
+
+    Raises:
+        TypeError: for booleans.
+        ValueError: if the preferred one does not hold the promoted one.
+    """
+    dtype = jnp.result_type(*arrays)
+    if dtype == jnp.bool_:
+        raise TypeError(
+            f"{function}: x and kernel must be numbers; got booleans (cast one)"
+        )
+    if preferred is None:
+        return dtype
+    wanted = jnp.dtype(preferred)
+    with jax.numpy_dtype_promotion("standard"):
+        holds = jnp.promote_types(dtype, wanted) == wanted
+    if not holds:
+        raise ValueError(
+            f"{function}: preferred_element_type must hold the values of {dtype}, the "
+            f"dtype of x and kernel; got {wanted} (cast the result instead)"
+        )
+    return wanted
 
 
 def _precision(precision: Any) -> Any:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional._conv_unshared import unshared_conv
 from jaxnets.functional._shapes import DataFormat, IntOrInts, Padding
@@ -21,6 +21,7 @@ def local_conv(
     data_format: DataFormat = "channels_last",
     precision: Any = None,
     accuracy: str | None = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Apply a kernel of its own at every position: a locally connected layer.
 
@@ -44,6 +45,7 @@ def local_conv(
         data_format: where the channels of x and y stand.
         precision: as in `jax.lax.dot_general`.
         accuracy: as in `conv`; matters where there are at most four positions.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -71,6 +73,7 @@ def local_conv(
         data_format,
         precision,
         accuracy,
+        preferred_element_type,
     )
 
 
@@ -86,6 +89,7 @@ def tiled_conv(
     data_format: DataFormat = "channels_last",
     precision: Any = None,
     accuracy: str | None = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Apply a few kernels in turn from one position to the next.
 
@@ -110,6 +114,7 @@ def tiled_conv(
         data_format: where the channels of x and y stand.
         precision: as in `conv`.
         accuracy: as in `conv`; matters where there are at most four tiles.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -138,4 +143,5 @@ def tiled_conv(
         data_format,
         precision,
         accuracy,
+        preferred_element_type,
     )

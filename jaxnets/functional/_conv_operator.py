@@ -63,18 +63,19 @@ class ConvOperator:
             )
         dtype = jnp.result_type(v, self.kernel)
         kernel = jnp.asarray(self.kernel).astype(dtype)
-        batch = v.T.reshape(-1, columns).astype(dtype)
+        count = prod(v.shape[1:])
+        batch = v.T.reshape(count, columns).astype(dtype)
 
         def forward(x: jax.Array) -> jax.Array:
             return conv(x, kernel, **dict(self.options))
 
         if self.transposed:
-            g = batch.reshape(-1, *self.output_shape)
-            x = jax.ShapeDtypeStruct((len(g), *self.input_shape), dtype)
+            g = batch.reshape(count, *self.output_shape)
+            x = jax.ShapeDtypeStruct((count, *self.input_shape), dtype)
             (y,) = jax.linear_transpose(forward, x)(g)
         else:
-            y = forward(batch.reshape(-1, *self.input_shape))
-        return y.reshape(-1, rows).T.reshape(rows, *v.shape[1:])
+            y = forward(batch.reshape(count, *self.input_shape))
+        return y.reshape(count, rows).T.reshape(rows, *v.shape[1:])
 
     def todense(self) -> jax.Array:
         """The matrix, by multiplying every unit vector."""

@@ -30,6 +30,7 @@ from jaxnets.functional._conv_rule import Target, choose, refuse_elsewhere
 from jaxnets.functional._mesh import cut_like, mesh_of, vary_alike
 from jaxnets.functional.conv_algorithms import ALGORITHMS, ConvFacts, ConvSpec
 from jaxnets.functional.conv_algorithms._trim import RUN_TRIMMED
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 _DIRECT = ConvPlan("direct", "direct", "direct")
@@ -66,26 +67,29 @@ def kernel_grad(
 
 
 def _run_conv(x, kernel, *, spec, plan, target):
-    algorithm = "direct" if 0 in x.shape + kernel.shape else plan.forward
     facts = _facts(x.shape, kernel.shape[:-2], kernel.shape[-1], spec, x.dtype)
-    return _run_by(algorithm, "forward", x, kernel, facts, target)
+    shape = (len(x), *facts.positions, facts.out)
+    return _run_by(plan.forward, "forward", x, kernel, facts, target, shape)
 
 
 def _run_input_grad(g, kernel, *, spec, spatial, plan, target):
-    algorithm = "direct" if 0 in g.shape + kernel.shape + spatial else plan.input_grad
-    x = (len(g), *spatial, kernel.shape[-2] * spec.groups)
-    facts = _facts(x, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
-    return _run_by(algorithm, "input_grad", g, kernel, facts, target)
+    shape = (len(g), *spatial, kernel.shape[-2] * spec.groups)
+    facts = _facts(shape, kernel.shape[:-2], kernel.shape[-1], spec, g.dtype)
+    return _run_by(plan.input_grad, "input_grad", g, kernel, facts, target, shape)
 
 
 def _run_kernel_grad(x, g, *, spec, window, plan, target):
-    algorithm = "direct" if 0 in x.shape + g.shape else plan.kernel_grad
     facts = _facts(x.shape, window, g.shape[-1], spec, x.dtype)
-    return _run_by(algorithm, "kernel_grad", x, g, facts, target)
+    shape = (*window, facts.fan_in, facts.out)
+    return _run_by(plan.kernel_grad, "kernel_grad", x, g, facts, target, shape)
 
 
-def _run_by(algorithm, part, a, b, facts, target):
+def _run_by(algorithm, part, a, b, facts, target, shape):
     """One part of a convolution, by the algorithm named, of what is not padding."""
+    # The sums of an empty operand are 0 in every algorithm, and XLA compiles no
+    # convolution with an empty window, as the kernel gradient of an empty axis has.
+    if 0 in a.shape + b.shape + shape:
+        return zeros_varying(shape, a.dtype, a)
     if algorithm == "auto":
         algorithm = choose(part, facts, target)
     refuse_elsewhere(algorithm, target)
@@ -223,6 +227,18 @@ def _unfold(array: ArrayLike, size: int, axis: int, groups: int) -> jax.Array:
     return jnp.moveaxis(split, axis + 1, 0).reshape(size, *head, cells, *tail)
 
 
+def _map_nothing(run: Callable, args: Any, dims: Any) -> jax.Array:
+    """The result of a mapped axis of size 0, which `_unfold` cannot find again."""
+    one = [
+        x
+        if d is None
+        else jax.ShapeDtypeStruct(x.shape[:d] + x.shape[d + 1 :], x.dtype)
+        for x, d in zip(args, dims, strict=True)
+    ]
+    out = jax.eval_shape(run, *one)
+    return zeros_varying((0, *out.shape), out.dtype, args[0])
+
+
 def _define_batching(
     primitive: Primitive, bind: Callable, moves: tuple[tuple[_Place, _Place], ...]
 ) -> None:
@@ -238,6 +254,10 @@ def _define_batching(
     """
 
     def rule(args, dims, *, spec, **params):
+        if any(
+            d is not None and x.shape[d] == 0 for x, d in zip(args, dims, strict=True)
+        ):
+            return _map_nothing(partial(bind, spec=spec, **params), args, dims), 0
         if None not in dims:
             size = args[0].shape[dims[0]]
             a, b = (_fold(x, d, -1, 1) for x, d in zip(args, dims, strict=True))

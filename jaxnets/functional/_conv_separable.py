@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional._checks import check_choice, check_integers, check_min_rank
 from jaxnets.functional._conv import conv
+from jaxnets.functional._conv_canonical import common_dtype
 from jaxnets.functional._shapes import DATA_FORMATS, DataFormat, IntOrInts, Padding
 
 
@@ -28,6 +29,7 @@ def separable_conv(
     algorithm: Any = "auto",
     precision: Any = None,
     accuracy: str | None = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Convolve every channel by itself, then mix the channels cell by cell.
 
@@ -56,6 +58,7 @@ def separable_conv(
         algorithm: of the first convolution, as in `conv`.
         precision: of both, as in `conv`.
         accuracy: of both, as in `conv`.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -99,7 +102,8 @@ def separable_conv(
             f"separable_conv: pointwise_kernel must have shape ({dims}, out), one row "
             f"a channel of the first convolution; got {pointwise.shape}"
         )
-    dtype = jnp.result_type(x, depthwise, pointwise)
+    arrays = (x, depthwise, pointwise)
+    dtype = common_dtype("separable_conv", arrays, preferred_element_type)
     y = conv(
         x.astype(dtype),
         depthwise.astype(dtype),
@@ -136,6 +140,7 @@ def spatially_separable_conv(
     flip_kernel: bool = False,
     precision: Any = None,
     accuracy: str | None = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Filter every channel along one spatial axis after the other.
 
@@ -156,6 +161,7 @@ def spatially_separable_conv(
         flip_kernel: turn every kernel over.
         precision: as in `conv`.
         accuracy: as in `conv`.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, channels)` in the promoted dtype of the arrays.
@@ -198,7 +204,7 @@ def spatially_separable_conv(
         pads = list(padding)
     else:
         pads = [padding] * rank
-    dtype = jnp.result_type(x, *kernels)
+    dtype = common_dtype(function, (x, *kernels), preferred_element_type)
     y = x.astype(dtype)
     for i, kernel in enumerate(kernels):
         # Only this axis is spatial: those before it count as batch, those behind it

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_shape
-from jaxnets.functional._conv_canonical import check_reach
+from jaxnets.functional._conv_canonical import check_reach, common_dtype
 from jaxnets.functional._conv_plan import ConvPlan, refusal
 from jaxnets.functional._conv_transpose_shapes import Scatter, transposed_geometry
 from jaxnets.functional._shapes import (
@@ -38,6 +38,7 @@ def conv_transpose(
     algorithm: str | ConvPlan = "auto",
     precision: Any = None,
     accuracy: str | None = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> jax.Array:
     """Apply the transpose of a convolution: spread every cell of x by the kernel.
 
@@ -50,6 +51,11 @@ def conv_transpose(
     conv_transpose(x, k)⟩. So its padding cuts cells off here. It is also PyTorch's
     `ConvTranspose`, Keras's `Conv2DTranspose` and what is called deconvolution.
 
+    With `"VALID"` and a window that spans less than a stride, Keras, Flax and
+    `jax.lax.conv_transpose` add zeros behind until y has size × stride cells. Here, as
+    in PyTorch, y ends with the last window; `output_padding=stride − span` adds them,
+    and `jaxnets.nn.ConvTranspose` does so by itself, as Flax's layer.
+
     Accuracy: as in `conv`, by default relative to the terms of each result.
 
     Args:
@@ -59,9 +65,9 @@ def conv_transpose(
         bias: `(out,)`, or None.
         strides: cells of y from one cell of x to the next.
         padding: `"SAME"` (y has size × stride cells, an odd cell is cut off behind),
-            `"SAME_LOWER"` (an odd cell before), `"VALID"` (nothing is cut off),
-            `"FULL"` (what a full convolution adds is cut off), an int, or one int or
-            (lo, hi) pair an axis.
+            `"SAME_LOWER"` (an odd cell before), `"VALID"` (nothing is cut off; see
+            above), `"FULL"` (what a full convolution adds is cut off), an int, or one
+            int or (lo, hi) pair an axis.
         output_padding: cells added behind y, fewer than the stride or the dilation:
             which of the sizes that the convolution takes to the size of x is meant.
             Not with `"SAME"`, which says the size.
@@ -72,6 +78,7 @@ def conv_transpose(
         algorithm: as in `conv`, for the convolution that is transposed.
         precision: as in `conv`.
         accuracy: as in `conv`.
+        preferred_element_type: as in `conv`.
 
     Returns:
         `(*batch, *positions, out)`, or `(*batch, out, *positions)`, in the promoted
@@ -111,11 +118,7 @@ def conv_transpose(
     rank = kernel.ndim - 2
     if data_format == "channels_first":
         x = jnp.moveaxis(x, -rank - 1, -1)
-    dtype = jnp.result_type(x, kernel)
-    if dtype == jnp.bool_:
-        raise TypeError(
-            "conv_transpose: x and kernel must be numbers; got booleans (cast one)"
-        )
+    dtype = common_dtype("conv_transpose", (x, kernel), preferred_element_type)
     kernel = kernel.astype(dtype)
     if flip_kernel:
         kernel = jnp.flip(kernel, tuple(range(rank)))

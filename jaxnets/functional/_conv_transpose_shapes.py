@@ -177,7 +177,9 @@ def transposed_geometry(
             for line, (lo, hi), cells in zip(lines, pads, more, strict=True)
         ]
     for axis, size in enumerate(sizes):
-        if size < 1 or spatial[axis] < 1:
+        # SAME gives size × stride cells, none for an empty axis.
+        empty = spatial[axis] == 0 and name.startswith("SAME")
+        if (size < 1 or spatial[axis] < 1) and not empty:
             raise ValueError(
                 f"{function}: the output must have at least one cell; {spatial[axis]} "
                 f"cells of spatial axis {axis} are spread over {max(lines[axis], 0)}, "

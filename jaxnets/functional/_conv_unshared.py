@@ -11,24 +11,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_integer, check_integers
 from jaxnets.functional._conv_accuracy import is_relaxed
-from jaxnets.functional._conv_canonical import _precision
+from jaxnets.functional._conv_canonical import _precision, common_dtype
 from jaxnets.functional._conv_plan import ConvPlan
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional._pool_geometry import (
     Geometry,
     fit,
     from_channels_last,
+    no_windows,
     pool_geometry,
     to_channels_last,
 )
 from jaxnets.functional._shapes import DataFormat, IntOrInts, Padding, dilated_size
 from jaxnets.functional._unfold import taps
 from jaxnets.functional.conv_algorithms import ConvSpec
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 # Up to 2×2 tiles each is a convolution of its own, 32×28×28×32 → 32 in 13 ms where the
 # product of patches takes 56 ms. With 4×4 tiles a training step takes 73 and 34 ms.
@@ -44,6 +46,7 @@ def unshared_conv(
     data_format: DataFormat,
     precision: Any,
     accuracy: str | None,
+    preferred: DTypeLike | None,
 ) -> jax.Array:
     """Checks, canonical form, product and bias of the two functions."""
     x, kernel = jnp.asarray(arrays[0]), jnp.asarray(arrays[1])
@@ -76,7 +79,9 @@ def unshared_conv(
             f"{function}: kernel is made for positions {counts} but x has {positions} "
             f"({shapes}, strides={strides}, padding={padding!r})"
         )
-    check_integers(function, f"kernel's {each}", counts, length=rank, minimum=1)
+    # An empty axis of x has no positions, and no kernels of its own.
+    least = 0 if function == "local_conv" else 1
+    check_integers(function, f"kernel's {each}", counts, length=rank, minimum=least)
     x = to_channels_last(x, rank, data_format)
     if fan_in * groups != x.shape[-1]:
         raise ValueError(
@@ -88,22 +93,21 @@ def unshared_conv(
             f"{function}: groups must divide the output channels; got {out} channels "
             f"in {groups} groups ({shapes})"
         )
-    dtype = jnp.result_type(x, kernel)
-    if dtype == jnp.bool_:
-        raise TypeError(
-            f"{function}: x and kernel must be numbers; got booleans (cast one)"
-        )
+    dtype = common_dtype(function, (x, kernel), preferred)
     wide = wide_dtype(dtype)
     batch = x.shape[: -rank - 1]
     x = x.reshape(prod(batch), *x.shape[-rank - 1 :]).astype(dtype)
     kernel = _first(kernel.astype(dtype), range(rank), positions)
-    phases = prod(kernel.shape[:rank])
-    if phases <= MOST_PHASES:
-        y = _phases(x, kernel, geometry, groups, precision, relaxed)
+    if no_windows(geometry):
+        y = zeros_varying((len(x), *positions, out), wide, x)
     else:
-        y = _patches(x, kernel, geometry, groups, precision)
-    y = y.astype(wide)
-    y = _first(y, range(1, rank + 1), positions)
+        phases = prod(kernel.shape[:rank])
+        if phases <= MOST_PHASES:
+            y = _phases(x, kernel, geometry, groups, precision, relaxed)
+        else:
+            y = _patches(x, kernel, geometry, groups, precision)
+        y = y.astype(wide)
+        y = _first(y, range(1, rank + 1), positions)
     if arrays[2] is not None:
         bias = jnp.asarray(arrays[2])
         if bias.shape not in ((out,), (*counts, out)):
@@ -204,8 +208,14 @@ def _phases(
             stop[axis] = start[axis] + reach + dilated_size(a.taps, a.dilation)
         part = lax.slice(x, start, stop)
         parts.append(_conv_primitive.conv(part, kernel[tile], spec, AUTO))
-    y = jnp.stack(parts, -2)
-    y = y.reshape(*y.shape[:-2], *tiles, y.shape[-1])
+    # One axis of tiles at a time: `receptive_field` follows a stack whose parts are
+    # evenly spaced.
+    for count in reversed(tiles):
+        parts = [
+            jnp.stack(parts[i : i + count], 1 + rank)
+            for i in range(0, len(parts), count)
+        ]
+    (y,) = parts
     order = [axis for i in range(rank) for axis in (1 + i, 1 + rank + i)]
     y = y.transpose(0, *order, y.ndim - 1)
     return _merge(y[..., None, :], rank)

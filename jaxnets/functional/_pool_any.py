@@ -11,8 +11,10 @@ from jax.typing import ArrayLike
 from jaxnets.functional._checks import check_choice
 from jaxnets.functional._pool import max_pool, min_pool, sum_pool
 from jaxnets.functional._pool_geometry import (
+    empty_result,
     fit,
     from_channels_last,
+    no_windows,
     pool_geometry,
     to_channels_last,
 )
@@ -98,6 +100,9 @@ def pool(
     x = jnp.asarray(x)
     rank = len(geometry)
     windows = to_channels_last(x, rank, data_format)[..., None, :]
+    if no_windows(geometry):
+        windows = empty_result(windows, geometry, windows.ndim - 2 - rank)
+        geometry = ()
     for axis, a in enumerate(geometry, start=windows.ndim - 2 - rank):
         windows = fit(windows, axis, a, jnp.asarray(pad_value, x.dtype))
         # Taps join behind those of the axes before: row-major order of the window.

@@ -146,7 +146,8 @@ def pool_geometry(
         for n, k, s, d, pad in zip(sizes, taps, steps, spread, pads, strict=True)
     )
     for axis, a in enumerate(geometry):
-        if a.outputs == 0:
+        # An empty axis has no windows, as in `lax`.
+        if a.outputs == 0 and a.size > 0:
             span = dilated_size(a.taps, a.dilation)
             raise ValueError(
                 f"{function}: window must fit into the padded input; along spatial "
@@ -193,6 +194,23 @@ def check_no_empty_window(function: str, geometry: Geometry) -> None:
                 f"(size={a.size}, window={a.taps}, stride={a.stride}, "
                 f"dilation={a.dilation}, padding=({a.lo}, {a.hi}); use less padding)"
             )
+
+
+def no_windows(geometry: Geometry) -> bool:
+    """Whether an axis has no window, so that the result is empty."""
+    return any(a.outputs == 0 for a in geometry)
+
+
+def empty_result(x: jax.Array, geometry: Geometry, first: int) -> jax.Array:
+    """X with its spatial axes, from `first` on, cropped or padded to the outputs.
+
+    For geometries without windows, so that the result has no entries. It is made of x
+    to keep dtype and sharding.
+    """
+    config = [(0, 0, 0)] * x.ndim
+    for axis, a in enumerate(geometry, start=first):
+        config[axis] = (0, a.outputs - x.shape[axis], 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def to_channels_last(x: jax.Array, rank: int, data_format: DataFormat) -> jax.Array:

@@ -144,7 +144,8 @@ def max_unpool(
     y = to_channels_last(y, rank, data_format)
     indices = to_channels_last(indices, rank, data_format)
     batch, channels = y.shape[: -rank - 1], y.shape[-1]
-    cells = (math.prod(batch), -1, channels)
+    windows = math.prod(y.shape[-rank - 1 : -1])
+    cells = (math.prod(batch), windows, channels)
     values, places = y.reshape(cells), indices.reshape(cells)
     plane, columns = math.prod(sizes), jnp.arange(channels)[None]
     # A negative index would count from the end; one beyond the plane is dropped.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnets.functional._absolute import absolute
@@ -90,7 +91,7 @@ def avg_pool(
         if not count_include_pad:
             check_no_empty_window("avg_pool", geometry)
         divisor = window_counts(geometry, include_pad=count_include_pad)
-        if (divisor == divisor.flat[0]).all():
+        if len(np.unique(divisor)) == 1:
             divisor = divisor.flat[0]
     x = jnp.asarray(x)
     dtype = jax.eval_shape(jnp.mean, x).dtype

@@ -19,12 +19,14 @@ import numpy as np
 from jax import lax
 
 from jaxnets.functional._pool_blocks import blocks_of, selected
-from jaxnets.functional._pool_geometry import Geometry, fit
+from jaxnets.functional._pool_geometry import Geometry, empty_result, fit, no_windows
 from jaxnets.functional._pool_stages import Kind, Stage, lowest, stages_of
 
 
 def extreme(x: jax.Array, geometry: Geometry, kind: Kind) -> jax.Array:
     """The largest (smallest) cell of every window of a channels-last x."""
+    if no_windows(geometry):
+        return empty_result(x, geometry, x.ndim - len(geometry) - 1)
     for stage in stages_of(geometry):
         x = _extreme(x, stage, kind)
     return x
@@ -34,6 +36,9 @@ def extreme_with_indices(
     x: jax.Array, geometry: Geometry, kind: Kind
 ) -> tuple[jax.Array, jax.Array]:
     """The same, and the flat place of the selected cell in its plane, as int32."""
+    if no_windows(geometry):
+        y = empty_result(x, geometry, x.ndim - len(geometry) - 1)
+        return y, y.astype(jnp.int32)
     sizes = [a.size for a in geometry]
     batch = (1,) * (x.ndim - len(sizes) - 1)
     places = jnp.arange(prod(sizes), dtype=jnp.int32).reshape(*batch, *sizes, 1)

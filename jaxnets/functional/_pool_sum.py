@@ -8,12 +8,20 @@ import numpy as np
 from jax import lax
 
 from jaxnets.functional._pool_blocks import blocks_of, summed
-from jaxnets.functional._pool_geometry import AxisWindow, Geometry, fit
+from jaxnets.functional._pool_geometry import (
+    AxisWindow,
+    Geometry,
+    empty_result,
+    fit,
+    no_windows,
+)
 from jaxnets.functional._pool_stages import MOST_TAPS, Stage, groups_of
 
 
 def window_sum(x: jax.Array, geometry: Geometry) -> jax.Array:
     """Sum of every window of a channels-last x; padded cells are 0."""
+    if no_windows(geometry):
+        return empty_result(x, geometry, x.ndim - len(geometry) - 1)
     for stage in groups_of(geometry):
         if stage.whole:
             blocks = blocks_of(x, stage, jnp.zeros((), x.dtype))

@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional import _sample_loops
 from jaxnets.functional._mesh import cut_like, mesh_of, vary_alike
+from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu", None)
 
@@ -52,16 +53,22 @@ def weights_grad(
     return _weights_grad_p.bind(*vary_alike(x, g, start), window=window)
 
 
+# Without an image, a place or a channel there is nothing to read, and a loop over no
+# places cannot be traced: its body takes slices of at least one element.
 def _run_sample(x, weights, start, *, on_cpu):
     del on_cpu  # one algorithm for all
     return _sample_loops.sample(x, weights, start)
 
 
 def _run_image_grad(g, weights, start, *, spatial, on_cpu):
+    if g.size == 0:
+        return zeros_varying((len(g), *spatial, g.shape[-1]), g.dtype, g)
     return _sample_loops.image_grad(g, weights, start, spatial, on_cpu=on_cpu)
 
 
 def _run_weights_grad(x, g, start, *, window, on_cpu):
+    if g.size == 0:
+        return zeros_varying((len(g), *window, g.shape[1]), g.dtype, g)
     return _sample_loops.weights_grad(x, g, start, window, on_cpu=on_cpu)
 
 

@@ -35,15 +35,16 @@ def output_size(
     floor((size + lo + hi − span) / stride) + 1, where the window spans
     dilation · (window − 1) + 1 cells.
     With `ceil_mode` the division rounds up, and a last window that would begin in the
-    padding at the far end is dropped (PyTorch's rule).
+    padding at the far end is dropped (PyTorch's rule). So a window that is less than
+    one stride longer than the padded input has one position.
     """
     room = size + sum(padding) - dilated_size(window, dilation)
-    if room < 0:
-        return 0
-    count = room // stride + 1
-    if ceil_mode and room % stride and count * stride < size + padding[0]:
-        count += 1
-    return count
+    if not ceil_mode:
+        return max(room // stride + 1, 0)
+    count = -(-room // stride) + 1
+    if (count - 1) * stride >= size + padding[0]:
+        count -= 1
+    return max(count, 0)
 
 
 def named_padding(
@@ -52,8 +53,8 @@ def named_padding(
     """The (lo, hi) cells that a padding name means along one axis.
 
     SAME gives ceil(size / stride) outputs and puts an odd cell behind the data,
-    SAME_LOWER before it; FULL lets every cell meet every tap; CAUSAL lets an output
-    see only cells at or before its own place.
+    SAME_LOWER before it; both pad an empty axis with nothing. FULL lets every cell
+    meet every tap; CAUSAL lets an output see only cells at or before its own place.
     """
     reach = dilated_size(window, dilation) - 1
     match name:
@@ -64,6 +65,8 @@ def named_padding(
         case "CAUSAL":
             return reach, 0
         case _:
+            if size == 0:
+                return 0, 0
             outputs = -(-size // stride)
             total = max((outputs - 1) * stride + reach + 1 - size, 0)
             lo = total // 2 if name == "SAME" else total - total // 2

@@ -11,7 +11,13 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integers, check_min_rank
 from jaxnets.functional._dtypes import wide_dtype
-from jaxnets.functional._pool_geometry import Geometry, fit, pool_geometry
+from jaxnets.functional._pool_geometry import (
+    Geometry,
+    empty_result,
+    fit,
+    no_windows,
+    pool_geometry,
+)
 from jaxnets.functional._shapes import IntOrInts, Padding
 from jaxnets.functional._unfold_blocks import add_blocks, block_patches, in_blocks
 
@@ -58,10 +64,13 @@ def unfold(
     geometry = _geometry("unfold", x.shape, window, strides, padding, dilation)
     rank = len(geometry)
     first = x.ndim - rank - 1
+    sizes = tuple(a.taps for a in geometry)
+    if no_windows(geometry):
+        x = jnp.expand_dims(empty_result(x, geometry, first), range(-rank - 1, -1))
+        return jnp.broadcast_to(x, (*x.shape[: first + rank], *sizes, x.shape[-1]))
     if in_blocks(geometry):
         return block_patches(x, geometry, first)
     patches = taps(x, geometry, first)
-    sizes = tuple(a.taps for a in geometry)
     return patches.reshape(*patches.shape[:-1], *sizes, x.shape[-1])
 
 
@@ -106,7 +115,7 @@ def fold(
         for Document Processing (2006).
     """
     patches = jnp.asarray(patches)
-    sizes = check_integers("fold", "output_size", output_size, length=None, minimum=1)
+    sizes = check_integers("fold", "output_size", output_size, length=None, minimum=0)
     rank = len(sizes)
     layout = (
         f"(*batch, *positions, *window, channels) with {rank} positions and {rank} "
@@ -126,6 +135,9 @@ def fold(
             f"dilation={dilation})"
         )
     wide = patches.astype(wide_dtype(patches.dtype))
+    if no_windows(geometry):
+        wide = wide.sum(range(first + rank, wide.ndim - 1))
+        return _cut(wide, geometry, first).astype(patches.dtype)
     add = add_blocks if in_blocks(geometry) else _add_taps
     return _cut(add(wide, geometry, first), geometry, first).astype(patches.dtype)
 
@@ -176,8 +188,8 @@ def _add_taps(patches: jax.Array, geometry: Geometry, first: int) -> jax.Array:
     """The transpose of `taps`, up to padding: the parts of all taps in their places."""
     rank, zero = len(geometry), jnp.zeros((), patches.dtype)
     channels = patches.shape[-1]
-    flat = patches.reshape(*patches.shape[: first + rank], -1)
     every = list(itertools.product(*(range(a.taps) for a in geometry)))
+    flat = patches.reshape(*patches.shape[: first + rank], len(every) * channels)
     parts = []
     for part, tap in zip(
         lax.split(flat, [channels] * len(every), axis=-1), every, strict=True

@@ -1,5 +1,6 @@
 """The dense layers at the end of the networks of 2012 to 2014."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -52,7 +53,7 @@ class DenseHead(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Logits of a map `(*batch, height, width, in_features)`."""
         y = adaptive_avg_pool(x, (self.pooled, self.pooled))
-        y = y.reshape(*y.shape[:-3], -1)
+        y = y.reshape(*y.shape[:-3], math.prod(y.shape[-3:]))
         for layer in self.layers:
             y = self.dropout(y) if self.dropout_first else y
             y = jax.nn.relu(layer(y))

@@ -224,7 +224,7 @@ class ModernLeNet(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Logits `(*batch, num_classes)` of `(*batch, height, width, in_features)`."""
         y = self.features(x)[-1]
-        y = y.reshape(*y.shape[:-3], -1)
+        y = y.reshape(*y.shape[:-3], math.prod(y.shape[-3:]))
         return self.head(self.dense2(self.dense1(y)))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxnets.functional._checks import check_integers
+from jaxnets.functional._checks import check_choice, check_integers
+from jaxnets.functional._shapes import DATA_FORMATS, DataFormat
 
 
 class Wrapped(nnx.Module):
@@ -47,11 +48,17 @@ def run(
     return y
 
 
-def check_input_shape(function: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of an example with at least one spatial axis."""
+def check_input_shape(
+    function: str, shape: Sequence[int], data_format: DataFormat
+) -> tuple[int, ...]:
+    """The shape of an example with at least one spatial axis, channels last."""
+    check_choice(function, "data_format", data_format, DATA_FORMATS)
+    last = data_format == "channels_last"
+    layout = "(*spatial, channels)" if last else "(channels, *spatial)"
     if len(shape) < 2:
         raise ValueError(
-            f"{function}: input_shape must be (*spatial, channels) with at least one "
+            f"{function}: input_shape must be {layout} with at least one "
             f"spatial axis; got {tuple(shape)}"
         )
-    return check_integers(function, "input_shape", shape, length=len(shape), minimum=1)
+    sizes = check_integers(function, "input_shape", shape, length=len(shape), minimum=1)
+    return sizes if last else (*sizes[1:], sizes[0])

@@ -195,6 +195,7 @@ class Conv(nnx.Module):
         self.accuracy = check_accuracy("Conv", accuracy)
         self.activation = activation
         self.activity_regularizer = activity_regularizer
+        self.deterministic = False
         self.activity_penalty = nnx.data(
             make_activity(activity_regularizer, param_dtype)
         )

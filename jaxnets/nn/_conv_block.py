@@ -10,6 +10,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_choice, check_integers
+from jaxnets.functional._pool_global import global_avg_pool
 from jaxnets.functional._shapes import IntOrInts, Padding
 from jaxnets.nn._conv import Conv
 from jaxnets.nn._conv_sizes import window_of
@@ -169,8 +170,7 @@ class SqueezeExcitation(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Apply to `(*batch, *spatial, features)`."""
         x = jnp.asarray(x)
-        axes = range(-1 - self.spatial_ndim, -1)
-        mean = x.mean(tuple(axes), keepdims=True)
+        mean = global_avg_pool(x, spatial_ndim=self.spatial_ndim, keepdims=True)
         return x * self.gate(self.expand(self.activation(self.reduce(mean))))
 
 

@@ -203,6 +203,7 @@ class ConvTranspose(nnx.Module):
         self.accuracy = check_accuracy(layer, accuracy)
         self.activation = activation
         self.activity_regularizer = activity_regularizer
+        self.deterministic = False
         self.activity_penalty = nnx.data(
             make_activity(activity_regularizer, param_dtype)
         )

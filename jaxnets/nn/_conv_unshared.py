@@ -152,6 +152,7 @@ class UnsharedConv(nnx.Module):
         self.data_format = data_format
         self.activation = activation
         self.activity_regularizer = activity_regularizer
+        self.deterministic = False
         self.activity_penalty = nnx.data(
             make_activity(activity_regularizer, param_dtype)
         )

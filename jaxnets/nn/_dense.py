@@ -123,6 +123,7 @@ class Dense(nnx.Module):
         self.precision = precision
         self.promote_dtype = promote_dtype
         self.activity_regularizer = activity_regularizer
+        self.deterministic = False
         self.activity_penalty = nnx.data(
             make_activity(activity_regularizer, param_dtype)
         )

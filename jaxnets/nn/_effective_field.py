@@ -10,7 +10,10 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from jaxnets.functional._checks import check_integer
+from jaxnets.functional._pool_geometry import from_channels_last, to_channels_last
+from jaxnets.functional._shapes import DataFormat
 from jaxnets.nn._any_model import as_module, check_input_shape, run
+from jaxnets.nn._receptive_field import field_of
 
 
 def effective_receptive_field(
@@ -22,6 +25,7 @@ def effective_receptive_field(
     batch_size: int = 8,
     position: Sequence[int] | None = None,
     method: Callable[[Any, jax.Array], Any] | None = None,
+    data_format: DataFormat = "channels_last",
 ) -> np.ndarray:
     """How much one unit depends on each cell of the input, measured by gradients.
 
@@ -37,21 +41,25 @@ def effective_receptive_field(
         key: a random key.
         model: a module, a list of modules and functions, or a function, as for
             `receptive_field`.
-        input_shape: `(*spatial, channels)` of one example.
+        input_shape: `(*spatial, channels)` of one example, or `(channels, *spatial)`.
         draws: how many random inputs.
         batch_size: how many of them at a time.
         position: the unit q, one entry a spatial axis of the output; None is the one in
             the middle.
         method: what is looked at, a function of the model and a batch that gives an
-            array `(batch, *spatial, features)`; None calls the model.
+            array `(batch, *spatial, features)`, or `(batch, features, *spatial)`; None
+            calls the model.
+        data_format: where the channels of the input and the features of the output
+            are: `"channels_last"` or `"channels_first"`.
 
     Returns:
         `(*spatial,)` of the input, from 0 to 1; all 0 where nothing depends on it.
 
     Raises:
         TypeError: if the model cannot be called or gives no array.
-        ValueError: if the shape has no spatial axis, a number is below 1, or the
-            position is not one of the output's.
+        ValueError: if the shape has no spatial axis, a number is below 1, the position
+            is not one of the output's, or a layer has another `data_format` than the
+            input.
 
     Example:
         >>> from jaxnets.nn import Conv
@@ -66,7 +74,9 @@ def effective_receptive_field(
         deep convolutional neural networks", arXiv:1701.04128.
     """
     name = "effective_receptive_field"
-    shape = check_input_shape(name, input_shape)
+    shape = check_input_shape(name, input_shape, data_format)
+    # It refuses layers that take another axis for the channels.
+    field_of(name, model, input_shape, method, data_format)
     draws = check_integer(name, "draws", draws, minimum=1)
     batch_size = min(draws, check_integer(name, "batch_size", batch_size, minimum=1))
     graph, state = nnx.split(as_module(name, model))
@@ -74,7 +84,9 @@ def effective_receptive_field(
     def call(state: Any, x: jax.Array) -> jax.Array:
         copy = nnx.merge(graph, state)
         copy.eval()
-        return run(name, copy, x, method)
+        x = from_channels_last(x, len(shape) - 1, data_format)
+        y = run(name, copy, x, method)
+        return to_channels_last(y, y.ndim - 2, data_format)
 
     output = jax.eval_shape(
         call, state, jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)

@@ -22,9 +22,10 @@ Path = tuple[Any, ...]
 class ActivityPenalty(nnx.Variable):
     """The penalty on what a layer gave at its last call, a scalar.
 
-    A layer with an `activity_regularizer` holds one and overwrites it at every call;
-    `penalty` adds it to the model's. A layer that is called twice in one pass counts
-    with its last call.
+    A layer with an `activity_regularizer` holds one and overwrites it at every call in
+    training mode; `penalty` adds it to the model's. A layer that is called twice in one
+    pass counts with its last call. In evaluation mode (`model.eval()`) the layer does
+    not write it and `penalty` does not add it.
     """
 
 
@@ -88,8 +89,9 @@ def penalty(model: nnx.Module) -> jax.Array:
     """Sum of all penalties of a model, to be added to its loss.
 
     Σ regularizer(parameter) over the trainable variables that carry one, each shared
-    variable once, plus the activity penalties of the last call. Half types are widened
-    to float32 before they are summed. Frozen parameters add nothing, as in Keras.
+    variable once, plus the activity penalties of the last call of the layers that are
+    in training mode. Half types are widened to float32 before they are summed. Frozen
+    parameters add nothing, as in Keras.
 
     Args:
         model: any NNX module, called before if it has activity regularizers.
@@ -113,12 +115,10 @@ def penalty(model: nnx.Module) -> jax.Array:
         >>> penalty(model)
         Array(3., dtype=float32)
     """
-    terms = []
+    terms = _activity_penalties(model)
     for path, variable in variables(model):
         regularizer = variable.get_metadata("regularizer", None)
-        if isinstance(variable, ActivityPenalty):
-            terms.append(variable[...])
-        elif regularizer is not None and is_trainable(variable):
+        if regularizer is not None and is_trainable(variable):
             value = variable[...]
             term = jnp.asarray(regularizer(value.astype(wide_dtype(value.dtype))))
             if term.shape:
@@ -130,6 +130,18 @@ def penalty(model: nnx.Module) -> jax.Array:
     wide = any(term.dtype == jnp.float64 for term in terms)
     dtype = jnp.float64 if wide else jnp.float32
     return sum((term.astype(dtype) for term in terms), start=jnp.zeros((), dtype))
+
+
+def _activity_penalties(model: nnx.Module) -> list[jax.Array]:
+    """The activity penalties, without those of layers in evaluation mode."""
+    nodes = [node for _, node in nnx.iter_graph(model)]
+    stale = {
+        id(getattr(node, "activity_penalty", None))
+        for node in nodes
+        if getattr(node, "deterministic", False)
+    }
+    found = [node for node in nodes if isinstance(node, ActivityPenalty)]
+    return [node[...] for node in found if id(node) not in stale]
 
 
 def variables(model: Any) -> Iterator[tuple[Path, nnx.Variable]]:

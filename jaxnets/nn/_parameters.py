@@ -86,14 +86,15 @@ def make_activity(regularizer: Any, dtype: Any) -> ActivityPenalty | None:
 
 
 def activated(layer: Any, y: jax.Array, batch: Sequence[int]) -> jax.Array:
-    """The output of a layer from its sums, its penalty recorded.
+    """The output of a layer from its sums; in training its penalty is recorded.
 
     The penalty is regularizer(y) / examples, so that its weight is free of the batch
-    size.
+    size. In evaluation mode the layer writes to no variable: `nnx.vmap` over the
+    inputs of a model refuses to write to a variable that it does not map.
     """
     if layer.activation is not None:
         y = layer.activation(y)
-    if layer.activity_penalty is None:
+    if layer.activity_penalty is None or layer.deterministic:
         return y
     value = jnp.asarray(layer.activity_regularizer(y.astype(wide_dtype(y.dtype))))
     if value.shape:

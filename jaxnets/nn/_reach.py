@@ -1,7 +1,7 @@
 """Which cells of an input axis the cells of an array depend on, as a law of indices."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -86,6 +86,13 @@ class Reach(NamedTuple):
         pairs = [self.at(step * k) for k in range(period)]
         return _reach({axis: 1}, pairs, self.advance * step * period // old)
 
+    def in_cells(self) -> "Reach":
+        """The same with j counted in cells of the input, if the period is 1."""
+        if len(self.low) > 1:
+            return self
+        steps = tuple((axis, step * self.advance) for axis, step in self.steps)
+        return self._replace(steps=steps, advance=1) if self.advance else self
+
     def joined(self, other: "Reach", shape: Shape) -> "Reach":
         """Of an array whose cells see what those of either see."""
         a, b = self.straightened(), other.straightened()
@@ -120,6 +127,43 @@ def union(reaches: Iterable[Reach | None], shape: Shape) -> Reach | None:
     """What sees all that any of them does; None if none sees anything."""
     found = [reach for reach in reaches if reach is not None]
     return reduce(lambda a, b: a.joined(b, shape), found) if found else None
+
+
+def stacked(reaches: Sequence[Reach | None], axis: int, shape: Shape) -> Reach | None:
+    """What each element of a stack sees, of which part i is at i along a new axis.
+
+    Args:
+        reaches: of the parts, None for one that sees nothing.
+        axis: the new axis.
+        shape: of the stack.
+    """
+    parts = [
+        reach and reach.renumbered({a: a + (a >= axis) for a, _ in reach.steps})
+        for reach in reaches
+    ]
+    known = [part.in_cells() for part in parts if part is not None]
+    first, period = known[0], len(known[0].low)
+    if len(known) == len(parts) > 1 and first.steps and first.advance:
+        apart = known[1].low[0] - first.low[0]
+        step, rest = divmod(apart * period, first.advance)
+        alike = all(
+            part.steps == first.steps
+            and part.advance == first.advance
+            and len(part.low) == period
+            for part in known
+        )
+        if (
+            alike
+            and rest == 0
+            and all(
+                part.at(j) == first.at(j + i * int(step))
+                for i, part in enumerate(known)
+                for j in range(period)
+            )
+        ):
+            steps = {**dict(first.steps), axis: int(step)} if step else first.steps
+            return first._replace(steps=tuple(sorted(dict(steps).items())))
+    return union(parts, shape)
 
 
 def hull(pairs: Iterable[tuple[Bound, Bound]]) -> tuple[Bound, Bound]:

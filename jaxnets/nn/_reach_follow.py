@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.extend.core import Literal
 
-from jaxnets.nn._reach import Reach, union
+from jaxnets.nn._reach import Reach, stacked, union
 from jaxnets.nn._reach_rules import ELEMENTWISE, RULES, concatenate, dot_general
 
 Reaches = Sequence[Reach | None]
@@ -54,6 +54,9 @@ def _results(equation: Any, operands: Reaches, mark: Mark) -> Reaches:
         return [union(operands, max(shapes, key=len))] * len(equation.outvars)
     if name == "concatenate":
         return [concatenate(equation, operands, shapes)]
+    if name == "stack":
+        out = equation.outvars[0].aval.shape
+        return [stacked(operands, equation.params["axis"], out)]
     if name == "dot_general":
         return [dot_general(equation, operands, shapes)]
     if name in RULES and operands[0] and not any(operands[1:]):

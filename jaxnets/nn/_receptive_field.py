@@ -4,6 +4,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +15,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from jaxnets.functional._pool_geometry import from_channels_last
+from jaxnets.functional._shapes import DataFormat
 from jaxnets.nn._any_model import Wrapped, as_module, check_input_shape, run
 from jaxnets.nn._metadata import Path, path_name
 from jaxnets.nn._reach import Bound, Reach, whole_axis
 from jaxnets.nn._reach_follow import follow
+from jaxnets.nn._reach_layout import check_layout, mark_input
 from jaxnets.nn._recording import Call, record_calls
 
 MARK = "jaxnets_call_"
@@ -116,6 +120,7 @@ def receptive_field(
     input_shape: Sequence[int],
     *,
     method: Callable[[Any, jax.Array], Any] | None = None,
+    data_format: DataFormat = "channels_last",
 ) -> ReceptiveField:
     """How much of the input each unit of a network can see.
 
@@ -137,16 +142,19 @@ def receptive_field(
         model: a module, whose arrays may be `jax.ShapeDtypeStruct`s
             (`nnx.eval_shape`); a list of modules and functions, applied in turn; or a
             function of an array.
-        input_shape: `(*spatial, channels)` of one example.
+        input_shape: `(*spatial, channels)` of one example, or `(channels, *spatial)`.
         method: what is looked at, a function of the model and a batch of one that
             gives an array; None calls the model.
+        data_format: where the channels of the input are: `"channels_last"` or
+            `"channels_first"`.
 
     Returns:
         A `ReceptiveField`, with a line for every call of a module.
 
     Raises:
         TypeError: if the model cannot be called or gives no array.
-        ValueError: if the shape has no spatial axis.
+        ValueError: if the shape has no spatial axis, or a layer has another
+            `data_format` than the input.
 
     Example:
         >>> from jaxnets.nn import Conv, MaxPool
@@ -171,8 +179,19 @@ def receptive_field(
         Araujo, Norris, Sim 2019, "Computing receptive fields of convolutional neural
         networks", Distill, doi:10.23915/distill.00021.
     """  # noqa: E501
-    shape = check_input_shape("receptive_field", input_shape)
-    graph, state = nnx.split(as_module("receptive_field", model))
+    return field_of("receptive_field", model, input_shape, method, data_format)
+
+
+def field_of(
+    function: str,
+    model: Any,
+    input_shape: Sequence[int],
+    method: Callable[[Any, jax.Array], Any] | None,
+    data_format: DataFormat,
+) -> ReceptiveField:
+    """The same for `function`, which its messages name."""
+    shape = check_input_shape(function, input_shape, data_format)
+    graph, state = nnx.split(as_module(function, model))
     calls: list[Call] = []
 
     def mark(number: int, output: Any) -> Any:
@@ -187,8 +206,9 @@ def receptive_field(
         copy = nnx.merge(graph, state)
         copy.eval()
         modules = {p: m for p, m in nnx.iter_graph(copy) if isinstance(m, nnx.Module)}
-        with record_calls(modules, calls, mark=mark):
-            y = run("receptive_field", copy, x, method)
+        x = from_channels_last(x, len(shape) - 1, data_format)
+        with record_calls(modules, calls, mark=mark, enter=mark_input):
+            y = run(function, copy, x, method)
         return checkpoint_name(y, RESULT)
 
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -197,7 +217,8 @@ def receptive_field(
     found: list[dict[str, Reach]] = []
     for axis in range(1, len(shape)):
         here: dict[str, Reach] = {}
-        follow(jaxpr, [None] * count + [whole_axis(axis)], _keep_in(here))
+        keep = _keep_in(here, partial(check_layout, function, data_format, calls))
+        follow(jaxpr, [None] * count + [whole_axis(axis)], keep)
         found.append(here)
     spatial = shape[:-1]
     lines = [
@@ -217,8 +238,11 @@ def receptive_field(
     )
 
 
-def _keep_in(found: dict[str, Reach]) -> Callable[[str, Reach, Any], None]:
+def _keep_in(
+    found: dict[str, Reach], check: Callable[[str, Reach, Any], None]
+) -> Callable[[str, Reach, Any], None]:
     def keep(name: str, reach: Reach, shape: tuple[int, ...]) -> None:
+        check(name, reach, shape)
         several = len(reach.steps) > 1
         found[name] = reach.all_reduced(shape) if several else reach.straightened()
 

@@ -26,6 +26,7 @@ def record_calls(
     calls: list[Call],
     *,
     mark: Callable[[int, Any], Any] | None = None,
+    enter: Callable[[int, Any, Any], Any] | None = None,
 ) -> Iterator[None]:
     """Append the calls of `modules` to `calls` in the order in which they begin.
 
@@ -37,6 +38,8 @@ def record_calls(
         modules: the modules to listen to, by path.
         calls: the list to append to.
         mark: takes n and what call n returns, and gives what its caller gets.
+        enter: takes n, the module and its first argument, and gives what the module
+            gets in its place.
 
     Yields:
         None; the model is to be called inside.
@@ -61,6 +64,8 @@ def record_calls(
             number = len(calls)
             calls.append(Call(paths[id(self)], type(self), None))
             running.append(id(self))
+            if enter is not None and args:
+                args = (enter(number, self, args[0]), *args[1:])
             try:
                 with jax.named_scope(f"{SCOPE}{number}"):
                     output = original(self, *args, **kwargs)

@@ -176,7 +176,11 @@ ERRORS = [
         "the output must have at least one cell; 5 cells of spatial axis 1 are spread "
         r"over 7, of which padding \(4, 3\) takes all \(use less padding",
     ),
-    (((2, 0, 5, 6), K), {}, "the output must have at least one cell; 0 cells"),
+    (
+        ((2, 0, 5, 6), K),
+        {"padding": "VALID"},
+        "the output must have at least one cell; 0 cells",
+    ),
     ((X, K), {"data_format": "NHWC"}, "data_format must be one of"),
 ]
 

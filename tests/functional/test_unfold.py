@@ -181,10 +181,10 @@ ERRORS = [
     ),
     (
         fold,
-        (np.zeros((4, 2, 1)), (0,)),
+        (np.zeros((4, 2, 1)), (-1,)),
         {},
         ValueError,
-        "fold: output_size must be at least 1; got 0",
+        "fold: output_size must be at least 0; got -1",
     ),
     (fold, (np.zeros((4, 6, 1)), (5,)), {}, ValueError, "fold: window must fit into"),
 ]

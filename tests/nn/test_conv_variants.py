@@ -1,6 +1,7 @@
 """ConvTranspose against Flax's, and the separable, local and tiled layers."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets.functional import l2
+from jaxnets.functional import conv_transpose, l2
 from jaxnets.nn import penalty
 from jaxnets.nn._conv_local import LocalConv, TiledConv
 from jaxnets.nn._conv_separable import SeparableConv
@@ -52,6 +53,44 @@ def test_conv_transpose_is_flax_own(options, transpose_kernel, rng):
     )
     y = first(jnp.moveaxis(x, -1, 1))
     assert_close(jnp.moveaxis(y, 1, -1), theirs(x), reduction=18)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transpose_kernel", [False, True])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR", 1, ((2, 3),)])
+def test_conv_transpose_is_flax_own_in_every_size(padding, transpose_kernel, rng):
+    """Windows shorter and longer than strides, images smaller than windows."""
+    sizes = itertools.product((1, 2, 5), (1, 2, 3, 4), (1, 2, 3), (1, 2))
+    for size, window, strides, dilation in sizes:
+        options = {
+            "strides": strides,
+            "padding": padding,
+            "kernel_dilation": dilation,
+            "transpose_kernel": transpose_kernel,
+        }
+        ours = ConvTranspose(2, 3, (window,), rngs=nnx.Rngs(0), **options)
+        theirs = nnx.ConvTranspose(2, 3, (window,), rngs=nnx.Rngs(0), **options)
+        x = jnp.asarray(rng.normal(size=(2, size, 2)), jnp.float32)
+        expected = theirs(x)
+        if expected.size:
+            assert_close(ours(x), expected, reduction=8)
+        else:
+            with pytest.raises(ValueError, match="must have at least one cell"):
+                ours(x)
+
+
+def test_valid_with_a_window_shorter_than_the_stride(rng):
+    """14 cells end with the last window; Flax, Keras and lax add zeros up to 5 · 3."""
+    x = jnp.asarray(rng.normal(size=(1, 5, 2)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(2, 3, 2)), jnp.float32)
+    options = {"strides": 3, "padding": "VALID"}
+    theirs = jax.lax.conv_transpose(x, kernel, (3,), "VALID", transpose_kernel=True)
+    assert theirs.shape == (1, 15, 3)
+    ours = conv_transpose(x, kernel, **options)
+    assert_close(ours, theirs[:, :14], reduction=4)
+    assert not theirs[:, 14:].any()
+    more = conv_transpose(x, kernel, output_padding=3 - 2, **options)
+    assert_close(more, theirs, reduction=4)
 
 
 @pytest.mark.slow

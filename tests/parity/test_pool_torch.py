@@ -7,11 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.functional._pool import max_pool
+from jaxnets.functional._pool import (
+    max_pool,
+    min_pool,
+    pool_output_shape,
+    sum_pool,
+)
 from jaxnets.functional._pool_adaptive import adaptive_avg_pool, adaptive_max_pool
+from jaxnets.functional._pool_any import pool
 from jaxnets.functional._pool_indices import max_pool_with_indices, max_unpool
 from jaxnets.functional._pool_mean import avg_pool, lp_pool
 from tests.helpers import assert_close
+from tests.pool_oracles import Case
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -28,12 +35,15 @@ def windows(draw, dilated):
     def ints(low, high):
         return tuple(draw(st.integers(low, high)) for _ in range(rank))
 
-    sizes, window, strides = ints(3, 8 if rank < 3 else 5), ints(1, 4), ints(1, 4)
+    sizes, window, strides = ints(2, 8 if rank < 3 else 5), ints(1, 4), ints(1, 4)
     padding = tuple(draw(st.integers(0, k // 2)) for k in window)
     dilation = ints(1, 3) if dilated else (1,) * rank
-    for n, k, p, d in zip(sizes, window, padding, dilation, strict=True):
-        hypothesis.assume(n + 2 * p >= d * (k - 1) + 1)
-    return rank, sizes, window, strides, padding, dilation, draw(st.booleans())
+    ceil_mode = draw(st.booleans())
+    case = Case(
+        sizes, window, strides, tuple((p, p) for p in padding), dilation, ceil_mode
+    )
+    hypothesis.assume(case.valid())
+    return rank, sizes, window, strides, padding, dilation, ceil_mode
 
 
 def tied(seed, shape):
@@ -114,6 +124,63 @@ def test_avg_pool(drawn, count_include_pad, divisor_override, seed):
         normal(seed, (2, *sizes, 3)),
         seed,
     )
+
+
+# A window longer than the input has one position, if by less than a stride.
+SHORT = [
+    ((1, 2), (2, 4), (2, 3), (0, 0), (1, 1)),
+    ((2, 3), (4, 3), (3, 1), (0, 0), (1, 1)),
+    ((3, 5), (4, 2), (2, 2), (0, 1), (1, 3)),
+    ((2, 2), (3, 3), (2, 5), (1, 0), (2, 1)),
+    ((3, 2), (2, 3), (4, 5), (0, 1), (4, 2)),
+    ((1, 1), (12, 2), (12, 2), (0, 0), (1, 1)),
+    ((9, 7), (4, 8), (4, 8), (0, 0), (1, 1)),
+    ((2, 3), (20, 2), (19, 2), (0, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize(("sizes", "window", "strides", "padding", "dilation"), SHORT)
+def test_ceil_mode_of_inputs_smaller_than_the_window(
+    sizes, window, strides, padding, dilation
+):
+    x = tied(0, (2, *sizes, 8))
+    options = {"padding": padding, "ceil_mode": True}
+    dilated = {**options, "dilation": dilation}
+    both(
+        lambda x: max_pool(x, window, strides=strides, **dilated),
+        lambda x: F.max_pool2d(x, window, strides, **dilated),
+        x,
+        0,
+    )
+    for count_include_pad in (False, True):
+        averaged = {**options, "count_include_pad": count_include_pad}
+        both(
+            lambda x, o=averaged: avg_pool(x, window, strides=strides, **o),
+            lambda x, o=averaged: F.avg_pool2d(x, window, strides, **o),
+            x,
+            0,
+        )
+    first = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+    _, named = F.max_pool2d(first, window, strides, return_indices=True, **dilated)
+    _, indices = max_pool_with_indices(x, window, strides=strides, **dilated)
+    assert_close(indices, named.movedim(1, -1).numpy().astype(np.int32))
+    # Of sums and norms over the cells of x alone, which PyTorch does not have.
+    total = F.avg_pool2d(first, window, strides, divisor_override=1, **options)
+    got = sum_pool(x, window, strides=strides, **options)
+    assert_close(got, total.movedim(1, -1).numpy(), reduction=16)
+    squares = F.avg_pool2d(first**2, window, strides, divisor_override=1, **options)
+    got = lp_pool(x, window, p=2, strides=strides, **options)
+    assert_close(got, squares.sqrt().movedim(1, -1).numpy(), reduction=16)
+    smallest = -F.max_pool2d(-first, window, strides, **dilated)
+    got = min_pool(x, window, strides=strides, **dilated)
+    assert_close(got, smallest.movedim(1, -1).numpy())
+    spread = pool(
+        x, window, pooling_type=jnp.nanmax, pad_value=np.nan, strides=strides, **dilated
+    )
+    largest = F.max_pool2d(first, window, strides, **dilated)
+    assert_close(spread, largest.movedim(1, -1).numpy())
+    shape = pool_output_shape(x.shape, window, strides=strides, **dilated)
+    assert shape == spread.shape
 
 
 @pytest.mark.slow
