@@ -129,8 +129,8 @@ def kernel_grad(
         return jnp.moveaxis(dk, 0, rank)
 
     # XLA on CPU transposes by itself, but not within a loop, where the convolution is
-    # then 20 to 40 times slower. It also multiplies `batch_group_count` groups by each
-    # other's zeros: 50 to 1000 times slower, and a NaN spreads to all of them.
+    # then 20 to 40 times slower. It also multiplies the groups of `batch_group_count` by
+    # each other's zeros, so that a NaN would spread to all of them.
     dk = lax.platform_dependent(x, g, cpu=by_transposition, default=by_layout)
     return dk.astype(x.dtype)
 
