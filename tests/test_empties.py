@@ -22,9 +22,9 @@ from jax import lax
 from jaxnets import functional as F
 from jaxnets import models
 from tests.case_kinds import Case
+from tests.case_laws import over_cases, result_and_gradient
 from tests.cases import CASES
 from tests.helpers import assert_close
-from tests.test_conformance import over_cases, result_and_gradient
 
 Emptied = tuple[tuple[int, int], ...]  # (leaf, axis) of the arguments
 
