@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxnets.functional._checks import check_integer
-from jaxnets.train._callbacks import Callback, Logs, better, monitored
+from jaxnets.train._callbacks import Callback, Logs, better, improves, monitored
 from jaxnets.train._checkpoint_files import (
     TEMPORARY,
     BadCheckpoint,
@@ -44,7 +44,7 @@ class Checkpoint(Callback):
             and figures too: `"epoch_{epoch:03d}_{val_loss:.3f}"`.
         monitor: the figure that decides which checkpoint is the best.
         mode: "min", "max", or "auto" to tell from the name of `monitor`.
-        best_only: save only when `monitor` is better than ever.
+        best_only: save only when `monitor` is better than ever; NaN never is.
         keep: how many checkpoints stay; the oldest that this callback wrote go first.
             None keeps all.
         every_steps: save every so many steps as well, under `step_{step:08d}`.
@@ -106,8 +106,7 @@ class Checkpoint(Callback):
         """Save an epoch, or the best so far."""
         if self.monitor is not None:
             value = monitored(self.monitor, logs, "Checkpoint")
-            improved = self.best is None or self.sign * value > self.sign * self.best
-            if improved:
+            if improves(value, self.best, self.sign):
                 self.best = value
             elif self.best_only:
                 return
