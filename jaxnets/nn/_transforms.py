@@ -118,7 +118,9 @@ def freeze(
         found = _look_up("freeze", known, params)
         return jax.tree.map(lambda leaf: leaf.value, found)
 
-    return optax.partition(transforms, labels)
+    # Of a gradient among the extra arguments (`optax.lbfgs`) the optimizer sees the same
+    # part as of the updates.
+    return optax.partition(transforms, labels, mask_compatible_extra_args=True)
 
 
 class _Found:

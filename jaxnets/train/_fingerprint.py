@@ -1,0 +1,177 @@
+"""Texts that tell settings apart: the same for equal settings in every process.
+
+A setting is a number, a string, a dtype, a function with what it closes over, or a
+container of these. Addresses, orders of sets and names of files never enter, so that a
+program that runs a second time finds the texts of the first.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.core import Tracer
+
+from jaxnets.nn._metadata import variables
+
+DEPTH = 8
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "jaxnets")
+CARRIED = ("regularizer", "constraint", "trainable")
+
+
+def describe(value: Any, *, mutable: bool = True, depth: int = 0) -> str | None:
+    """A text for a setting; None for what is none, such as a file or a lock.
+
+    Args:
+        value: the setting.
+        mutable: whether lists, dicts and sets count. What a function closes over may
+            be a list that it fills, which is no setting.
+        depth: how deep in containers and closures the value lies.
+    """
+    inner = functools.partial(describe, mutable=mutable, depth=depth + 1)
+    if depth > DEPTH:
+        return None
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__name__}.{value.name}"
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
+    if isinstance(value, np.generic):
+        return f"{value.dtype}({value.item()!r})"
+    if isinstance(value, np.dtype):
+        return str(value)
+    if isinstance(value, type):
+        return value.__qualname__
+    if isinstance(value, np.ndarray | jax.Array):
+        return _describe_array(value)
+    if isinstance(value, tuple):
+        return _join(map(inner, value))
+    if isinstance(value, list | dict | set | frozenset):
+        if not mutable and not isinstance(value, frozenset):
+            return None
+        if isinstance(value, dict):
+            return _join(sorted(f"{k!r}: {inner(v)}" for k, v in value.items()))
+        texts = map(inner, value)
+        return _join(texts if isinstance(value, list) else sorted(map(str, texts)))
+    if callable(value):
+        return _describe_function(value, inner)
+    if dataclasses.is_dataclass(value):
+        return _describe_object(value, inner)
+    return None
+
+
+def describe_any(value: Any) -> str:
+    """As `describe`, and any other object by its type and attributes."""
+    text = describe(value)
+    attributes = describe(getattr(value, "__dict__", {}))
+    return f"{type(value).__qualname__}{attributes}" if text is None else text
+
+
+def function_name(function: Any) -> str:
+    """The name a function was defined under, without its module.
+
+    A module's name depends on how the program was started.
+    """
+    for name in ("__qualname__", "__name__"):
+        if isinstance(found := getattr(function, name, None), str):
+            return found
+    return type(function).__qualname__
+
+
+def settings_of(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a function is bound to, by name: closure, defaults, numbers it names."""
+    if isinstance(function, functools.partial):
+        yield "function", function.func
+        yield from ((str(i), value) for i, value in enumerate(function.args))
+        yield from sorted(function.keywords.items())
+    elif isinstance(function, types.MethodType):
+        yield "self", function.__self__
+        yield from settings_of(function.__func__)
+    elif isinstance(function, types.FunctionType):
+        code = function.__code__
+        for name, cell in zip(
+            code.co_freevars, function.__closure__ or (), strict=True
+        ):
+            try:
+                yield name, cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
+        if function.__module__ and function.__module__.split(".")[0] in LIBRARIES:
+            return
+        defaults = function.__defaults__ or ()
+        names = code.co_varnames[: code.co_argcount]
+        yield from zip(names[len(names) - len(defaults) :], defaults, strict=True)
+        yield from sorted((function.__kwdefaults__ or {}).items())
+        for name in code.co_names:
+            if isinstance(number := function.__globals__.get(name), int | float):
+                yield name, number
+        if "<lambda>" in function.__qualname__:
+            yield "names", code.co_names
+            yield "numbers", tuple(c for c in code.co_consts if isinstance(c, float))
+    elif hasattr(function, "__wrapped__"):
+        yield from settings_of(function.__wrapped__)
+    else:
+        # An instance of a class with `__call__`.
+        attributes = getattr(function, "__dict__", {})
+        yield from sorted(i for i in attributes.items() if not i[0].startswith("_"))
+
+
+def model_structure(model: nnx.Module) -> dict[str, str]:
+    """Types, options and parameter metadata of all layers, by path."""
+    found: dict[str, str] = {}
+    for path, module in nnx.iter_modules(model):
+        prefix = "".join(f"{part}." for part in path)
+        found[f"{prefix}type"] = type(module).__qualname__
+        for name, value in vars(module).items():
+            held = isinstance(value, nnx.Pytree | nnx.Variable | np.ndarray | jax.Array)
+            if name.startswith("_") or held:
+                continue
+            text = describe(value)
+            if text is not None:
+                found[prefix + name] = text
+    for path, variable in variables(model):
+        for name in CARRIED:
+            value = variable.get_metadata(name, None)
+            if value is not None:
+                found[".".join(map(str, (*path, name)))] = describe(value) or "unknown"
+    return found
+
+
+def _describe_function(function: Any, inner: Any) -> str:
+    if isinstance(function, nnx.Module):
+        return type(function).__qualname__
+    settings = []
+    for name, value in settings_of(function):
+        if value is function:
+            continue  # recursive
+        text = inner(value, mutable=False)
+        if text is not None:
+            settings.append(f"{name}={text}")
+    bound = f"({', '.join(settings)})" if settings else ""
+    return function_name(function) + bound
+
+
+def _describe_object(value: Any, inner: Any) -> str:
+    fields = ((f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value))
+    listed = ", ".join(f"{name}={inner(field)}" for name, field in fields)
+    return f"{type(value).__qualname__}({listed})"
+
+
+def _describe_array(value: Any) -> str | None:
+    if isinstance(value, Tracer) or value.dtype.hasobject:
+        return None
+    if jax.numpy.issubdtype(value.dtype, jax.dtypes.extended):
+        return None
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        return None
+    digest = hashlib.sha256(np.asarray(value).tobytes()).hexdigest()[:16]
+    return f"{value.dtype}{list(value.shape)} {digest}"
+
+
+def _join(texts: Any) -> str:
+    return f"({', '.join(str(text) for text in texts)})"
