@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 import jax
 
+from jaxnets.train._write_errors import clear_errors
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -101,11 +103,20 @@ def _take(path: Path) -> int:
             path.parent,
             _name(record),
         )
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, json.dumps(mine).encode())
+    _write(path, descriptor)
     return descriptor
+
+
+def _write(path: Path, descriptor: int) -> None:
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+    try:
+        with clear_errors("fit", path):
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(mine).encode())
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def _flock(path: Path, descriptor: int) -> bool:

@@ -10,12 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxnets.functional._checks import check_choice, check_integer
-from jaxnets.train._arguments import (
-    evaluation_source,
-    fit_length,
-    fit_sources,
-    prediction_source,
-)
+from jaxnets.train import _arguments
 from jaxnets.train._callbacks import CallbackList
 from jaxnets.train._checkpoint import checked
 from jaxnets.train._checkpoint_files import write_checkpoint
@@ -157,17 +152,13 @@ class Trainer:
             steps: how many steps at most, also in the middle of an epoch.
             validation_split: the share of the examples to validate on, in [0, 1): the
                 last ones, before any shuffling.
-            validation_data: `(x, y)`, `(x, y, sample_weight)`, or an iterable of
-                batches.
-            class_weight: the weight of each class's examples in the loss (integer
-                targets), 1 where it is not named.
-            sample_weight: `(examples,)` weights in the loss. As in Keras the loss is
-                divided by the number of examples, not by the sum of the weights, and
-                metrics are not weighted.
-            shuffle: visit the examples in an order drawn from seed and epoch.
-            seed: of that order; None takes the trainer's.
-            callbacks: `Callback`s, or functions of (trainer, logs) called after every
-                epoch.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, or batches as for `x`.
+            class_weight: the weight in the loss by class (integer targets), else 1.
+            sample_weight: `(examples,)` weights in the loss, which is divided by the
+                number of examples, as in Keras; metrics are not weighted.
+            shuffle: visit the examples in an order drawn from `seed` and epoch.
+            seed: None takes the trainer's.
+            callbacks: `Callback`s, or functions of (trainer, logs) for every epoch.
             verbose: show progress; "auto" does if the output is a terminal.
             resume: the folder of a `Checkpoint` callback: go on from its newest whole
                 one, to the same bits. All but `epochs`, `steps` and `callbacks` must be
@@ -187,8 +178,8 @@ class Trainer:
             TypeError: if an argument is of the wrong kind.
             ValueError: if the data or an argument is not as it must be.
         """
-        epochs, steps = fit_length(epochs, steps)
-        source, validation = fit_sources(
+        epochs, steps = _arguments.fit_length(epochs, steps)
+        source, validation = _arguments.fit_sources(
             x,
             y,
             batch_size=batch_size,
@@ -236,7 +227,7 @@ class Trainer:
             ValueError: if the data are not as they must be.
         """
         finite = self._engine.nonfinite == "stop"
-        source = evaluation_source(
+        source = _arguments.evaluation_source(
             "evaluate", x, y, sample_weight, batch_size=batch_size, finite=finite
         )
         self._engine.placement.check_batch("evaluate", source)
@@ -255,7 +246,7 @@ class Trainer:
         Raises:
             ValueError: if there are no examples or their numbers differ.
         """
-        source = prediction_source(x, batch_size=batch_size)
+        source = _arguments.prediction_source(x, batch_size=batch_size)
         self._engine.placement.check_batch("predict", source)
         return self._engine.predict(source)
 

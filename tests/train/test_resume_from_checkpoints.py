@@ -96,14 +96,39 @@ def test_resume_refuses_if_all_are_damaged(tmp_path, finished):
 
 
 @pytest.mark.slow
-def test_resume_of_a_folder_without_checkpoints_starts_anew(tmp_path, finished, caplog):
-    (tmp_path / ".unfinished-epoch_0001").mkdir()
-    (tmp_path / "notes.txt").write_text("not ours")
+@pytest.mark.parametrize("kind", ["absent", "empty", "unfinished", "damaged"])
+def test_resume_starts_anew_only_if_it_is_told_to(tmp_path, finished, kind, caplog):
+    directory = tmp_path / "run"
+    if kind == "damaged":
+        shutil.copytree(finished[0], directory)
+        for path in directory.iterdir():
+            flip_a_byte(path)
+    elif kind != "absent":
+        directory.mkdir()
+        (directory / "notes.txt").write_text("not ours")
+    if kind == "unfinished":
+        (directory / ".unfinished-epoch_0001").mkdir()
+    error, message = ValueError, r"no checkpoint in .* is complete: .*resume='auto'"
+    if kind == "absent":
+        error, message = FileNotFoundError, "there is no .*run"
+    with pytest.raises(error, match=message):
+        resume(directory)
+    callback = train.Checkpoint(directory)
+    stop = train.EarlyStopping("loss", patience=9)
     with caplog.at_level(logging.WARNING, logger="jaxnets.train"):
-        state, history = resume(tmp_path)
+        state, history = resume(directory, resume="auto", callbacks=[stop, callback])
     assert "starting anew" in caplog.text
     assert history.resumed.path is None
+    assert len(history.resumed.skipped) == {"unfinished": 1, "damaged": 3}.get(kind, 0)
     assert_same_bits(state, finished[1])
+    # A second time it goes on.
+    history = resume(directory, resume="auto", callbacks=[stop, callback])[1]
+    assert history.resumed.path == directory / "epoch_0003"
+
+
+def test_auto_needs_a_checkpoint_callback():
+    with pytest.raises(ValueError, match=r"resume='auto' takes the folder of a Check"):
+        linear_trainer().fit(*blobs(10), resume="auto")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +138,8 @@ def test_resume_of_a_folder_without_checkpoints_starts_anew(tmp_path, finished, 
         ({"seed": 7}, "the seed it began with; got 7, .* has 0"),
         ({"shuffle": False}, "the shuffle it began with; got False, .* has True"),
         ({"validation_split": 0.5}, "the data size it began with; got 25, .* has 40"),
+        ({"validation_split": 0.5}, "the validation size .* got 25, .* has 10"),
+        ({"validation_split": 0.0}, "the validation size .* got None, .* has 10"),
     ],
 )
 def test_resume_with_other_arguments(finished, options, message):
