@@ -1,0 +1,326 @@
+"""What a resumed fit was given must be what it began with, or be allowed by name."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxnets import nn, train
+from jaxnets.train._checkpoint_files import _checksum, _digest, verify_checkpoint
+from tests.train.networks import assert_same_bits, blobs
+
+ROOT = Path(__file__).parents[2]
+X, Y = blobs(40)
+
+
+def smooth(outputs, targets, strength=0.1):
+    labels = optax.smooth_labels(jax.nn.one_hot(targets, 3), strength)
+    return optax.softmax_cross_entropy(outputs, labels)
+
+
+def trainer(
+    optimizer=None, *, rate=0.5, slope=0.1, act=jax.nn.relu, frozen=True, **options
+):
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        nn.Dense(4, 8, activation=act, trainable=frozen, rngs=rngs),
+        nnx.Dropout(rate, rngs=rngs),
+        functools.partial(jax.nn.leaky_relu, negative_slope=slope),
+        nnx.Linear(8, 3, rngs=rngs),
+    )
+    options = {"loss": smooth, "metrics": {"acc": train.accuracy}, **options}
+    optimizer = optax.adam(1e-2) if optimizer is None else optimizer
+    return train.Trainer(model, optimizer=optimizer, **options)
+
+
+def fit(given, *, x=X, y=Y, epochs=2, **options):
+    options = {"batch_size": 8, "validation_split": 0.2, **options}
+    return given.fit(x, y, epochs=epochs, **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("facts") / "run"
+    fit(trainer(), callbacks=[train.Checkpoint(directory, every_steps=3)])
+    for name in ("epoch_0002", "step_00000006"):
+        shutil.rmtree(directory / name)
+    return directory
+
+
+def schedule(rate):
+    return optax.adam(optax.cosine_decay_schedule(rate, 100))
+
+
+DIFFERENCES = [
+    (
+        {"optimizer": optax.adam(2e-2)},
+        {},
+        "optimizer.scale.step_size",
+        "-0.02",
+        "-0.01",
+    ),
+    (
+        {"optimizer": optax.adam(1e-2, b1=0.8)},
+        {},
+        "optimizer.scale_by_adam.b1",
+        0.8,
+        0.9,
+    ),
+    (
+        {"optimizer": optax.adam(1e-2, eps=1e-7)},
+        {},
+        "optimizer.scale_by_adam.eps",
+        "1e-07",
+        "1e-08",
+    ),
+    ({"rate": 0.25}, {}, "model.layers.1.rate", 0.25, 0.5),
+    ({"slope": 0.2}, {}, "model.layers.2", ".*slope=0.2", ".*slope=0.1"),
+    ({"act": jax.nn.gelu}, {}, "model.layers.0.activation", "gelu", "relu"),
+    (
+        {"loss": functools.partial(smooth, strength=0.2)},
+        {},
+        "loss",
+        r"partial\(function=smooth.*0.2\)",
+        r"smooth\(strength=0.1\)",
+    ),
+    ({"augment": lambda key, x: x + 1}, {}, "augment", ".*lambda.*", "None"),
+    ({"nonfinite": "skip"}, {}, "nonfinite", "skip", "stop"),
+    (
+        {"metrics": {"acc": train.top_k(2)}},
+        {},
+        "metrics.acc",
+        "top_k.*k=2.*",
+        "accuracy",
+    ),
+    ({}, {"y": np.roll(Y, 1)}, "data", ".*", r"float32\[32, 4\], int64\[32\] .*"),
+    ({}, {"x": X * 0.5}, "data", ".*", ".*"),
+    ({}, {"y": Y.astype(np.int32)}, "data", r".*int32\[32\].*", r".*int64\[32\].*"),
+    ({}, {"y": np.append(Y[:32], Y[:31:-1])}, "validation data", ".*", ".*"),
+    ({}, {"sample_weight": np.linspace(0, 1, 40)}, "weights", "float32.*", "None"),
+    ({}, {"class_weight": {0: 2.0}}, "weights", "float32.*", "None"),
+    ({}, {"batch_size": 4}, "batch_size", "4", "8"),
+    ({}, {"shuffle": False}, "shuffle", "False", "True"),
+]
+
+
+@pytest.mark.parametrize(("options", "call", "name", "new", "old"), DIFFERENCES)
+def test_a_difference_is_refused_by_name(run, options, call, name, new, old):
+    message = (
+        f"the {re.escape(name)} it began with; got {new}, the checkpoint has {old}"
+    )
+    changed = trainer(**options)
+    before = jax.tree.map(jnp.copy, changed.state)
+    with pytest.raises(ValueError, match=message) as caught:
+        fit(changed, resume=run, **call)
+    assert f"'{name}'" in str(caught.value).split("allow_changes=")[1]
+    assert_same_bits(changed.state, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "call", "name", "new", "old"), DIFFERENCES)
+def test_a_difference_is_allowed_by_name(run, caplog, options, call, name, new, old):
+    for allowed in ([name], [name.split(".")[0]]):
+        more = {"allow_changes": [*allowed, "data", "validation data"], **call}
+        history = fit(trainer(**options), resume=run, epochs=3, **more)
+        assert history.resumed.path == run / "epoch_0001"
+        assert f"resume: {name} is " in caplog.text
+
+
+def test_the_same_call_is_never_refused(run):
+    for _ in range(2):
+        assert fit(trainer(), resume=run).epochs == [1, 2]
+
+
+def test_several_differences_are_listed_together(run):
+    with pytest.raises(ValueError, match="a resumed fit needs") as caught:
+        fit(trainer(schedule(1e-2), rate=0.1), resume=run, batch_size=4, x=X + 1)
+    lines = str(caught.value).splitlines()
+    assert [line.split(" it began")[0].strip() for line in lines[1:-1]] == [
+        "the batch_size",
+        "the data",
+        "the validation data",
+        "the model.layers.1.rate",
+        *(f"the optimizer.cosine_decay_schedule.{name}" for name in SCHEDULE),
+        "the optimizer.scale.step_size",
+        "the optimizer.scale_by_learning_rate.m",
+    ]
+    assert lines[-1].startswith("(give what it began with, or name what may differ: ")
+
+
+SCHEDULE = ("alpha", "decay_steps", "exponent", "init_value")
+
+
+def test_an_optimizer_of_the_same_names_that_computes_something_else(run, tmp_path):
+    def weighted(table):
+        array = jnp.asarray(table)
+        return optax.sgd(lambda step: array[step % len(array)])
+
+    def clipped(limit):
+        def update(updates, state, params=None):
+            return jax.tree.map(
+                lambda u: jnp.clip(u, -LIMITS[0], limit), updates
+            ), state
+
+        return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+    LIMITS = [1.0]
+    first = trainer(optax.chain(clipped(1.0), weighted([0.1, 0.2])))
+    fit(first, callbacks=[train.Checkpoint(tmp_path)])
+    with pytest.raises(ValueError, match=r"the optimizer.*\.array it began with"):
+        fit(trainer(optax.chain(clipped(1.0), weighted([0.1, 0.3]))), resume=tmp_path)
+    LIMITS[0] = 2.0
+    again = trainer(optax.chain(clipped(1.0), weighted([0.1, 0.2])))
+    with pytest.raises(ValueError, match=r"the optimizer\.update it began with"):
+        fit(again, resume=tmp_path)
+
+
+@pytest.mark.slow
+def test_injected_hyperparameters_are_refused_or_taken_over(tmp_path):
+    def make(rate):
+        return trainer(optax.inject_hyperparams(optax.adam)(rate))
+
+    fit(make(0.1), callbacks=[train.Checkpoint(tmp_path)])
+    name = "optimizer.inject_hyperparams.learning_rate"
+    with pytest.raises(ValueError, match=rf"the {name} .* got 0.05, .* has 0.1"):
+        fit(make(0.05), epochs=3, resume=tmp_path)
+    history = fit(make(0.05), epochs=3, resume=tmp_path, allow_changes=name)
+    np.testing.assert_allclose(history["learning_rate"], [0.1, 0.1, 0.05], rtol=1e-6)
+    # One that a callback changed is no change of the optimizer, and stays.
+    lower = make(0.1)
+    fit(lower, callbacks=[train.Checkpoint(tmp_path / "lower"), halve])
+    history = fit(make(0.1), epochs=3, resume=tmp_path / "lower")
+    assert history["learning_rate"][-1] == np.float32(0.025)
+
+
+def halve(trainer, logs):
+    state = trainer.state
+    rate = state.opt_state.hyperparams["learning_rate"] / 2
+    hyperparams = {**state.opt_state.hyperparams, "learning_rate": rate}
+    opt_state = state.opt_state._replace(hyperparams=hyperparams)
+    trainer.set_state(state._replace(opt_state=opt_state))
+
+
+def test_the_order_of_the_data_cannot_change_in_the_middle_of_an_epoch(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "epoch_0001")
+    with pytest.raises(
+        ValueError, match="in the middle of an epoch, needs\n.*batch_si"
+    ):
+        fit(
+            trainer(), resume=tmp_path / "run", batch_size=4, allow_changes="batch_size"
+        )
+
+
+def test_allow_changes_must_name_facts(run):
+    with pytest.raises(
+        ValueError, match=r"name facts; got 'model.rate', there are data"
+    ):
+        fit(trainer(), resume=run, allow_changes=["model.rate"])
+
+
+def test_other_data_in_a_list_of_batches(tmp_path):
+    batches = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 40, 8)]
+    trainer().fit(batches, epochs=1, callbacks=[train.Checkpoint(tmp_path)])
+    with pytest.raises(ValueError, match="the data it began with"):
+        trainer().fit([(x, y[::-1]) for x, y in batches], epochs=2, resume=tmp_path)
+    with pytest.raises(ValueError, match=r"the weights .* got \(0: 2.0\), .* None"):
+        trainer().fit(batches, epochs=2, resume=tmp_path, class_weight={0: 2.0})
+    assert len(trainer().fit(batches, epochs=2, resume=tmp_path)) == 2
+
+
+def rewrite(path, **host_changes):
+    """Change a checkpoint and make its manifest fit."""
+    host = json.loads((path / "host.json").read_text())
+    host["fit"] |= host_changes
+    (path / "host.json").write_text(json.dumps(host))
+    meta = json.loads((path / "meta.json").read_text())
+    del meta["checksum"]
+    return meta
+
+
+def finish(path, meta):
+    meta["files"] = {
+        str(file.relative_to(path)): _digest(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name != "meta.json"
+    }
+    (path / "meta.json").write_text(json.dumps({**meta, "checksum": _checksum(meta)}))
+    verify_checkpoint(path)
+
+
+@pytest.mark.parametrize("other", [{}, {"rate": 0.1}])
+def test_checkpoints_of_the_first_version_are_resumed(run, tmp_path, other):
+    shutil.copytree(run / "epoch_0001", tmp_path / "epoch_0001")
+    old = {"data size": 32, "batch_size": 8, "seed": 0, "shuffle": True}
+    meta = rewrite(tmp_path / "epoch_0001", facts={**old, "validation size": 8})
+    del meta["contents"]
+    finish(tmp_path / "epoch_0001", meta)
+    assert fit(trainer(**other), resume=tmp_path).epochs == [1, 2]
+    with pytest.raises(ValueError, match="the batch_size it began with; got 4"):
+        fit(trainer(), resume=tmp_path, batch_size=4)
+
+
+def test_other_libraries_are_compared_by_name_alone(run, tmp_path):
+    shutil.copytree(run / "epoch_0001", tmp_path / "epoch_0001")
+    meta = rewrite(tmp_path / "epoch_0001")
+    meta["libraries"]["optax"] = "0.0.1"
+    finish(tmp_path / "epoch_0001", meta)
+    host = json.loads((tmp_path / "epoch_0001" / "host.json").read_text())
+    host["fit"]["facts"]["optimizer"]["update"] = "another"
+    (tmp_path / "epoch_0001" / "host.json").write_text(json.dumps(host))
+    finish(tmp_path / "epoch_0001", meta)
+    assert fit(trainer(), resume=tmp_path).epochs == [1, 2]
+    with pytest.raises(ValueError, match=r"the optimizer.scale.step_size it began"):
+        fit(trainer(optax.adam(2e-2)), resume=tmp_path)
+    with pytest.raises(ValueError, match=r"the model.layers.1.rate it began"):
+        fit(trainer(rate=0.1), resume=tmp_path)
+
+
+def test_arrays_of_another_run_do_not_pass_for_those_that_were_saved(run, tmp_path):
+    path = tmp_path / "epoch_0001"
+    shutil.copytree(run / "epoch_0001", path)
+    fit(trainer(), seed=5, callbacks=[train.Checkpoint(tmp_path / "other")])
+    shutil.rmtree(path / "arrays")
+    shutil.copytree(tmp_path / "other" / "epoch_0001" / "arrays", path / "arrays")
+    finish(path, rewrite(path))
+    with pytest.raises(train.BadCheckpoint, match="has other values than were saved"):
+        fit(trainer(), resume=tmp_path)
+    with pytest.raises(train.BadCheckpoint, match="has other values than were saved"):
+        trainer().load(path)
+
+
+@pytest.mark.slow
+def test_the_facts_are_the_same_in_every_process():
+    """Whatever the seed of hashes is, and however the program is started."""
+    starts = [
+        ["-m", "tests.train.facts_job"],
+        ["-c", "import tests.train.facts_job as job; job.main()"],
+    ]
+    texts = [
+        subprocess.run(
+            [sys.executable, *start],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for start, seed in zip(starts, "12", strict=True)
+    ]
+    assert texts[0] == texts[1]
+    found = json.loads(texts[0])
+    digests = [
+        facts["optimizer"]["update"] for facts in found.values() if len(facts) > 3
+    ]
+    assert len(set(digests)) == len(digests) == 11
