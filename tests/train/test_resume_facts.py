@@ -30,11 +30,11 @@ def smooth(outputs, targets, strength=0.1):
 
 
 def trainer(
-    optimizer=None, *, rate=0.5, slope=0.1, act=jax.nn.relu, frozen=True, **options
+    optimizer=None, *, rate=0.5, slope=0.1, act=jax.nn.relu, limit=None, **options
 ):
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(
-        nn.Dense(4, 8, activation=act, trainable=frozen, rngs=rngs),
+        nn.Dense(4, 8, activation=act, kernel_constraint=limit, rngs=rngs),
         nnx.Dropout(rate, rngs=rngs),
         functools.partial(jax.nn.leaky_relu, negative_slope=slope),
         nnx.Linear(8, 3, rngs=rngs),
@@ -58,34 +58,19 @@ def run(tmp_path_factory):
     return directory
 
 
-def schedule(rate):
-    return optax.adam(optax.cosine_decay_schedule(rate, 100))
+def clip(kernel):
+    return jnp.clip(kernel, -1, 1)
 
 
+SCALE = "optimizer.scale.step_size"
+ADAM = "optimizer.scale_by_adam"
 DIFFERENCES = [
-    (
-        {"optimizer": optax.adam(2e-2)},
-        {},
-        "optimizer.scale.step_size",
-        "-0.02",
-        "-0.01",
-    ),
-    (
-        {"optimizer": optax.adam(1e-2, b1=0.8)},
-        {},
-        "optimizer.scale_by_adam.b1",
-        0.8,
-        0.9,
-    ),
-    (
-        {"optimizer": optax.adam(1e-2, eps=1e-7)},
-        {},
-        "optimizer.scale_by_adam.eps",
-        "1e-07",
-        "1e-08",
-    ),
+    ({"optimizer": optax.adam(2e-2)}, {}, SCALE, "-0.02", "-0.01"),
+    ({"optimizer": optax.adam(1e-2, b1=0.8)}, {}, f"{ADAM}.b1", 0.8, 0.9),
+    ({"optimizer": optax.adam(1e-2, eps=1e-7)}, {}, f"{ADAM}.eps", "1e-07", "1e-08"),
+    ({"limit": clip}, {}, "model.layers.0.kernel.constraint", "clip", "None"),
     ({"rate": 0.25}, {}, "model.layers.1.rate", 0.25, 0.5),
-    ({"slope": 0.2}, {}, "model.layers.2", ".*slope=0.2", ".*slope=0.1"),
+    ({"slope": 0.2}, {}, "model.layers.2", r".*slope=0.2\)", r".*slope=0.1\)"),
     ({"act": jax.nn.gelu}, {}, "model.layers.0.activation", "gelu", "relu"),
     (
         {"loss": functools.partial(smooth, strength=0.2)},
@@ -116,9 +101,7 @@ DIFFERENCES = [
 
 @pytest.mark.parametrize(("options", "call", "name", "new", "old"), DIFFERENCES)
 def test_a_difference_is_refused_by_name(run, options, call, name, new, old):
-    message = (
-        f"the {re.escape(name)} it began with; got {new}, the checkpoint has {old}"
-    )
+    message = rf"the {re.escape(name)} it began with; got {new}, the .* has {old}"
     changed = trainer(**options)
     before = jax.tree.map(jnp.copy, changed.state)
     with pytest.raises(ValueError, match=message) as caught:
@@ -144,21 +127,17 @@ def test_the_same_call_is_never_refused(run):
 
 def test_several_differences_are_listed_together(run):
     with pytest.raises(ValueError, match="a resumed fit needs") as caught:
-        fit(trainer(schedule(1e-2), rate=0.1), resume=run, batch_size=4, x=X + 1)
+        fit(trainer(optax.adam(1, b2=0.9), rate=0.1), resume=run, batch_size=4, x=X + 1)
     lines = str(caught.value).splitlines()
     assert [line.split(" it began")[0].strip() for line in lines[1:-1]] == [
         "the batch_size",
         "the data",
         "the validation data",
         "the model.layers.1.rate",
-        *(f"the optimizer.cosine_decay_schedule.{name}" for name in SCHEDULE),
         "the optimizer.scale.step_size",
-        "the optimizer.scale_by_learning_rate.m",
+        "the optimizer.scale_by_adam.b2",
     ]
     assert lines[-1].startswith("(give what it began with, or name what may differ: ")
-
-
-SCHEDULE = ("alpha", "decay_steps", "exponent", "init_value")
 
 
 def test_an_optimizer_of_the_same_names_that_computes_something_else(run, tmp_path):
@@ -168,18 +147,16 @@ def test_an_optimizer_of_the_same_names_that_computes_something_else(run, tmp_pa
 
     def clipped(limit):
         def update(updates, state, params=None):
-            return jax.tree.map(
-                lambda u: jnp.clip(u, -LIMITS[0], limit), updates
-            ), state
+            return jax.tree.map(lambda u: u.clip(-limits[0], limit), updates), state
 
         return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
-    LIMITS = [1.0]
+    limits = [1.0]
     first = trainer(optax.chain(clipped(1.0), weighted([0.1, 0.2])))
     fit(first, callbacks=[train.Checkpoint(tmp_path)])
     with pytest.raises(ValueError, match=r"the optimizer.*\.array it began with"):
         fit(trainer(optax.chain(clipped(1.0), weighted([0.1, 0.3]))), resume=tmp_path)
-    LIMITS[0] = 2.0
+    limits[0] = 2.0
     again = trainer(optax.chain(clipped(1.0), weighted([0.1, 0.2])))
     with pytest.raises(ValueError, match=r"the optimizer\.update it began with"):
         fit(again, resume=tmp_path)
@@ -214,18 +191,15 @@ def halve(trainer, logs):
 def test_the_order_of_the_data_cannot_change_in_the_middle_of_an_epoch(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "epoch_0001")
+    call = {"batch_size": 4, "allow_changes": "batch_size"}
     with pytest.raises(
-        ValueError, match="in the middle of an epoch, needs\n.*batch_si"
+        ValueError, match=r"middle of an epoch, needs\n.*the batch_size"
     ):
-        fit(
-            trainer(), resume=tmp_path / "run", batch_size=4, allow_changes="batch_size"
-        )
+        fit(trainer(), resume=tmp_path / "run", **call)
 
 
 def test_allow_changes_must_name_facts(run):
-    with pytest.raises(
-        ValueError, match=r"name facts; got 'model.rate', there are data"
-    ):
+    with pytest.raises(ValueError, match=r"facts; got 'model.rate', there are data"):
         fit(trainer(), resume=run, allow_changes=["model.rate"])
 
 
@@ -320,7 +294,6 @@ def test_the_facts_are_the_same_in_every_process():
     ]
     assert texts[0] == texts[1]
     found = json.loads(texts[0])
-    digests = [
-        facts["optimizer"]["update"] for facts in found.values() if len(facts) > 3
-    ]
-    assert len(set(digests)) == len(digests) == 11
+    fits = [facts for facts in found.values() if "optimizer" in facts]
+    digests = {facts["optimizer"]["update"] for facts in fits}
+    assert len(digests) == len(fits) == 11
