@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from jaxnets.train._history import History
@@ -127,6 +128,12 @@ class CallbackList:
         """Call one method of every callback."""
         for callback in self.callbacks:
             getattr(callback, event)(*args)
+
+    def close(self) -> None:
+        """Close every callback, also if one of them fails."""
+        with ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(callback.close)
 
     def sync(self, trainer: Any, step: int, logs: Logs) -> None:
         """Call `on_sync` of those that are due at `step`."""

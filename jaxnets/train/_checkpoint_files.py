@@ -13,6 +13,7 @@ whose `meta.json` checks out is complete whatever its name is, and one that does
 never read. Nothing is pickled.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from jaxnets.train._checkpoint_arrays import BadCheckpoint, content, to_stored
+from jaxnets.train._checkpoint_arrays import read_arrays as read_arrays
 from jaxnets.train._checkpoint_names import (
     REPLACED,
     TEMPORARY,
@@ -211,22 +213,33 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def _move_into_place(temporary: Path, path: Path) -> None:
-    if not path.exists():
-        os.replace(temporary, path)
-        _sync(path.parent)
-        return
+    replaced = []
+    while True:
+        if path.exists():
+            replaced += _move_aside(path)
+        try:
+            os.replace(temporary, path)
+            break
+        except OSError as error:
+            # Another process has saved here in the meantime; the later one stays.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    _sync(path.parent)
+    for older in replaced:
+        shutil.rmtree(older)
+
+
+def _move_aside(path: Path) -> list[Path]:
+    """Take a checkpoint's name from it; returns what is to be deleted later."""
     try:
         verify_checkpoint(path)
-        sound, aside = True, new_name(path, REPLACED)
+        aside = [new_name(path, REPLACED)]
+        os.replace(path, aside[0])
     except BadCheckpoint:
         # Somebody may want to look at it, so a damaged one stays.
-        sound = False
-        aside = _unused(path.with_name(path.name + ".damaged"))
-    os.replace(path, aside)
-    os.replace(temporary, path)
-    _sync(path.parent)
-    if sound:
-        shutil.rmtree(aside)
+        aside = []
+        os.replace(path, _unused(path.with_name(path.name + ".damaged")))
+    return aside
 
 
 def _ours(path: Path) -> bool:

@@ -46,15 +46,13 @@ class CSVLogger(Callback):
         """Add a line."""
         if jax.process_index() != 0:
             return
-        row = [epoch, *(logs.get(n) for n in self.columns)]
         with clear_errors("CSVLogger", self.path):
             if not self.columns:
                 self.columns = numbers(logs)
-                row = [epoch, *(logs[n] for n in self.columns)]
                 with self.path.open("w", newline="") as file:
                     csv.writer(file).writerow(["epoch", *self.columns])
             with self.path.open("a", newline="") as file:
-                csv.writer(file).writerow(row)
+                csv.writer(file).writerow([epoch, *(logs.get(n) for n in self.columns)])
 
     def _write(self, history: History) -> None:
         self.columns = numbers(history.row(-1)) if len(history) else []

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxnets.nn import constrain, freeze
-from jaxnets.train._checkpoint_arrays import read_arrays
+from jaxnets.train._checkpoint_files import read_arrays
 from jaxnets.train._data_checks import check_labels
 from jaxnets.train._fingerprint import describe, describe_any
 from jaxnets.train._flatten import describe as describe_leaf

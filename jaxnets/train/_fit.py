@@ -74,7 +74,7 @@ class FitRun:
                 self._epoch()
             callbacks.call("on_fit_end", trainer, self.history)
         finally:
-            callbacks.call("close")
+            callbacks.close()
         return self.history
 
     def _finished(self) -> bool:

@@ -112,34 +112,34 @@ def _add(found: dict[str, str], name: str, text: str) -> None:
 
 
 def _update_digest(tx: Any, params: Any) -> str | None:
-    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
-    floats = [s.dtype for s in jax.tree.leaves(shapes)]
-    dtype = jnp.finfo(jnp.result_type(jnp.float32, *floats)).dtype
-
-    def stand_in(params: Any) -> jax.Array:
-        return sum(
-            (jnp.sum(jnp.abs(leaf)).astype(dtype) for leaf in jax.tree.leaves(params)),
-            start=jnp.zeros((), dtype),
-        )
-
-    def run(params: Any, gradient: Any, value: jax.Array) -> Any:
-        return tx.update(
-            gradient,
-            tx.init(params),
-            params,
-            value=value,
-            grad=gradient,
-            value_fn=stand_in,
-        )
-
     try:
-        program = jax.make_jaxpr(run)(shapes, shapes, jax.ShapeDtypeStruct((), dtype))
+        program = _trace(tx, params)
     except Exception:
         # One that needs the values of the parameters; its hyper-parameters decide.
         return None
     lines: list[str] = []
     _write_program(program, lines)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _trace(tx: Any, params: Any) -> ClosedJaxpr:
+    """The program of `init` and one `update`, on shapes alone."""
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    dtypes = [shape.dtype for shape in jax.tree.leaves(shapes)]
+    dtype = jnp.finfo(jnp.result_type(jnp.float32, *dtypes)).dtype
+
+    def stand_in(params: Any) -> jax.Array:
+        # For the loss, which has a fact of its own.
+        return sum(
+            (jnp.sum(jnp.abs(leaf)).astype(dtype) for leaf in jax.tree.leaves(params)),
+            start=jnp.zeros((), dtype),
+        )
+
+    def run(params: Any, gradient: Any, value: jax.Array) -> Any:
+        more = {"value": value, "grad": gradient, "value_fn": stand_in}
+        return tx.update(gradient, tx.init(params), params, **more)
+
+    return jax.make_jaxpr(run)(shapes, shapes, jax.ShapeDtypeStruct((), dtype))
 
 
 def _write_program(program: ClosedJaxpr | Jaxpr, lines: list[str]) -> None:

@@ -129,9 +129,9 @@ def restore(
     for name, (old, new) in changed.items():
         logger.warning("resume: %s is %s, it was %s", name, new, old)
     flat = run.engine.restore(path, meta)
-    run.engine.begin_hyperparameters(
-        {n.split(".")[-1] for n in changed if n.startswith("optimizer.")}
-    )
+    begun = {name.split(".")[-1] for name in changed if name.startswith("optimizer.")}
+    if begun:
+        run.engine.begin_hyperparameters(begun)
     for name in (*PLACE, "learning_rate", "totals"):
         setattr(run, name, fit[name])
     run.counts = {name: flat[name] for name in flat if name.startswith("counts.")}

@@ -62,7 +62,8 @@ def system_error(error: BaseException) -> int | None:
     found = re.search(r"os_error_code='(\d+)'", str(error))
     if found:
         return int(found.group(1))
-    cause = error.__cause__ or error.__context__
+    context = None if error.__suppress_context__ else error.__context__
+    cause = error.__cause__ or context
     return None if cause is None else system_error(cause)
 
 

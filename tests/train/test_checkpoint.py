@@ -1,6 +1,7 @@
 """Checkpoints: what is written comes back bit for bit; what is damaged never does."""
 
 import os
+import shutil
 import socket
 
 import jax
@@ -154,6 +155,23 @@ def test_every_writer_has_a_name_of_its_own(tmp_path, monkeypatch):
     for name in seen:
         assert name.startswith(".unfinished-model~")
         assert f"-{os.getpid()}-" in name
+
+
+def test_two_writers_of_one_name_leave_a_whole_checkpoint(tmp_path, monkeypatch):
+    linear_trainer().save(tmp_path / "other")
+    trainer = linear_trainer()
+    trainer.fit(*blobs(20))
+    replace, raced = os.replace, []
+
+    def after_another(source, target):
+        if os.path.basename(target) == "model" and not raced:
+            raced.append(shutil.copytree(tmp_path / "other", target))
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", after_another)
+    trainer.save(tmp_path / "model")
+    assert raced and sorted(os.listdir(tmp_path)) == ["model", "other"]
+    assert verify_checkpoint(tmp_path / "model")["step"] == 1
 
 
 def test_another_model_is_named_parameter_by_parameter(tmp_path):

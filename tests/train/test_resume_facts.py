@@ -29,8 +29,16 @@ def smooth(outputs, targets, strength=0.1):
     return optax.softmax_cross_entropy(outputs, labels)
 
 
+def clip(kernel):
+    return jnp.clip(kernel, -1, 1)
+
+
+def shrink(kernel):
+    return 0.9 * kernel
+
+
 def trainer(
-    optimizer=None, *, rate=0.5, slope=0.1, act=jax.nn.relu, limit=None, **options
+    optimizer=None, *, rate=0.5, slope=0.1, act=jax.nn.relu, limit=clip, **options
 ):
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(
@@ -58,17 +66,14 @@ def run(tmp_path_factory):
     return directory
 
 
-def clip(kernel):
-    return jnp.clip(kernel, -1, 1)
-
-
+VALIDATION = ("validation data", "validation weights")
 SCALE = "optimizer.scale.step_size"
 ADAM = "optimizer.scale_by_adam"
 DIFFERENCES = [
     ({"optimizer": optax.adam(2e-2)}, {}, SCALE, "-0.02", "-0.01"),
     ({"optimizer": optax.adam(1e-2, b1=0.8)}, {}, f"{ADAM}.b1", 0.8, 0.9),
     ({"optimizer": optax.adam(1e-2, eps=1e-7)}, {}, f"{ADAM}.eps", "1e-07", "1e-08"),
-    ({"limit": clip}, {}, "model.layers.0.kernel.constraint", "clip", "None"),
+    ({"limit": shrink}, {}, "model.layers.0.kernel.constraint", "shrink", "clip"),
     ({"rate": 0.25}, {}, "model.layers.1.rate", 0.25, 0.5),
     ({"slope": 0.2}, {}, "model.layers.2", r".*slope=0.2\)", r".*slope=0.1\)"),
     ({"act": jax.nn.gelu}, {}, "model.layers.0.activation", "gelu", "relu"),
@@ -114,7 +119,7 @@ def test_a_difference_is_refused_by_name(run, options, call, name, new, old):
 @pytest.mark.parametrize(("options", "call", "name", "new", "old"), DIFFERENCES)
 def test_a_difference_is_allowed_by_name(run, caplog, options, call, name, new, old):
     for allowed in ([name], [name.split(".")[0]]):
-        more = {"allow_changes": [*allowed, "data", "validation data"], **call}
+        more = {"allow_changes": [*allowed, "data", *VALIDATION], **call}
         history = fit(trainer(**options), resume=run, epochs=3, **more)
         assert history.resumed.path == run / "epoch_0001"
         assert f"resume: {name} is " in caplog.text
@@ -165,7 +170,7 @@ def test_an_optimizer_of_the_same_names_that_computes_something_else(run, tmp_pa
 @pytest.mark.slow
 def test_injected_hyperparameters_are_refused_or_taken_over(tmp_path):
     def make(rate):
-        return trainer(optax.inject_hyperparams(optax.adam)(rate))
+        return trainer(optax.inject_hyperparams(optax.adam)(rate), limit=None)
 
     fit(make(0.1), callbacks=[train.Checkpoint(tmp_path)])
     name = "optimizer.inject_hyperparams.learning_rate"
