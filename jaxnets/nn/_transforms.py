@@ -118,8 +118,7 @@ def freeze(
         found = _look_up("freeze", known, params)
         return jax.tree.map(lambda leaf: leaf.value, found)
 
-    # Of a gradient among the extra arguments (`optax.lbfgs`) the optimizer sees the same
-    # part as of the updates.
+    # A gradient among the extra arguments (`optax.lbfgs`) is masked as the updates are.
     return optax.partition(transforms, labels, mask_compatible_extra_args=True)
 
 
