@@ -5,10 +5,10 @@ container of these. Addresses, orders of sets and names of files never enter, so
 program that runs a second time finds the texts of the first.
 """
 
-import dataclasses
 import enum
 import functools
 import hashlib
+import inspect
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +24,11 @@ DEPTH = 8
 WHOLE = 2**24  # bytes; larger arrays are known by some of their rows
 ROWS = 256
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "jaxnets")
+# Objects with attributes that are described, or left out, as a whole.
+WHOLE_KINDS = (
+    *(np.ndarray, np.dtype, jax.Array),
+    *(enum.Enum, nnx.Pytree, types.ModuleType),
+)
 CARRIED = ("regularizer", "constraint", "trainable")
 
 
@@ -62,8 +67,6 @@ def describe(value: Any, *, mutable: bool = True, depth: int = 0) -> str | None:
         return _join(texts if isinstance(value, list) else sorted(map(str, texts)))
     if callable(value):
         return _describe_function(value, inner)
-    if dataclasses.is_dataclass(value):
-        return _describe_object(value, inner)
     return None
 
 
@@ -89,20 +92,24 @@ def settings_of(function: Any) -> Iterator[tuple[str, Any]]:
     """What a function is bound to, by name: closure, defaults, numbers it names."""
     if isinstance(function, functools.partial):
         yield "function", function.func
-        yield from ((str(i), value) for i, value in enumerate(function.args))
-        yield from sorted(function.keywords.items())
+        given = [*enumerate(function.args), *sorted(function.keywords.items())]
+        for name, value in given:
+            yield from attributes_used(str(name), value, names_in(function.func))
     elif isinstance(function, types.MethodType):
-        yield "self", function.__self__
+        used = names_in(function.__func__)
+        yield from attributes_used("self", function.__self__, used)
         yield from settings_of(function.__func__)
     elif isinstance(function, types.FunctionType):
         code = function.__code__
+        used = names_in(function)
         for name, cell in zip(
             code.co_freevars, function.__closure__ or (), strict=True
         ):
             try:
-                yield name, cell.cell_contents
+                value = cell.cell_contents
             except ValueError:
                 continue  # not assigned yet
+            yield from attributes_used(name, value, used)
         if function.__module__ and function.__module__.split(".")[0] in LIBRARIES:
             return
         defaults = function.__defaults__ or ()
@@ -120,7 +127,51 @@ def settings_of(function: Any) -> Iterator[tuple[str, Any]]:
     else:
         # An instance of a class with `__call__`.
         attributes = getattr(function, "__dict__", {})
-        yield from sorted(i for i in attributes.items() if not i[0].startswith("_"))
+        for name in sorted(attributes.keys() & names_of_class(type(function))):
+            yield from attributes_used(name, attributes[name], set())
+
+
+def attributes_used(name: str, value: Any, used: set[str]) -> Iterator[tuple[str, Any]]:
+    """A setting; of an object with attributes, those that the code names.
+
+    The configuration of a whole program may hang on a function. Whether the program is
+    resumed is then among its attributes, and is no setting of the function.
+    """
+    attributes = getattr(value, "__dict__", None)
+    if callable(value) or isinstance(value, WHOLE_KINDS) or not attributes:
+        yield name, value
+        return
+    yield name, type(value)
+    for key in sorted(attributes.keys() & used):
+        yield f"{name}.{key}", attributes[key]
+
+
+def names_in(function: Any) -> set[str]:
+    """The names that the code of a function mentions, functions within included."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    found: set[str] = set()
+    codes = [] if code is None else [code]
+    while codes:
+        code = codes.pop()
+        found.update(code.co_names)
+        codes += [
+            inner for inner in code.co_consts if isinstance(inner, types.CodeType)
+        ]
+    return found
+
+
+def names_of_class(kind: type) -> set[str]:
+    """The names that the methods of a class mention, `__init__` left out.
+
+    What `__init__` makes of its arguments is in the attributes.
+    """
+    members = [item for base in kind.__mro__ for item in vars(base).items()]
+    return {
+        used
+        for name, method in members
+        if isinstance(method, types.FunctionType) and name != "__init__"
+        for used in names_in(method)
+    }
 
 
 def model_structure(model: nnx.Module) -> dict[str, str]:
@@ -129,13 +180,15 @@ def model_structure(model: nnx.Module) -> dict[str, str]:
     for path, module in nnx.iter_modules(model):
         prefix = "".join(f"{part}." for part in path)
         found[f"{prefix}type"] = type(module).__qualname__
+        used = names_of_class(type(module))
         for name, value in vars(module).items():
             held = isinstance(value, nnx.Pytree | nnx.Variable | np.ndarray | jax.Array)
             if name.startswith("_") or held:
                 continue
-            text = describe(value)
-            if text is not None:
-                found[prefix + name] = text
+            for inner, setting in attributes_used(name, value, used):
+                text = describe(setting)
+                if text is not None:
+                    found[prefix + inner] = text
     for path, variable in variables(model):
         for name in CARRIED:
             value = variable.get_metadata(name, None)
@@ -165,12 +218,6 @@ def _describe_function(function: Any, inner: Any) -> str:
             settings.append(f"{name}={text}")
     bound = f"({', '.join(settings)})" if settings else ""
     return function_name(function) + bound
-
-
-def _describe_object(value: Any, inner: Any) -> str:
-    fields = ((f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value))
-    listed = ", ".join(f"{name}={inner(field)}" for name, field in fields)
-    return f"{type(value).__qualname__}({listed})"
 
 
 def _describe_array(value: Any) -> str | None:

@@ -74,18 +74,14 @@ def quiet_orbax() -> Iterator[None]:
     Its threads log every failed write, and writes that end after the first failure
     report to an event loop that is closed by then.
     """
-    logger, log_filter = logging.getLogger("absl"), _NotOrbax()
-    logger.addFilter(log_filter)
+    logger = logging.getLogger("absl")
+    logger.addFilter(NOT_ORBAX)
     hook = sys.unraisablehook
     if not isinstance(hook, _LateWrites):
         sys.unraisablehook = _LateWrites(hook)
-    try:
-        yield
-    except BaseException:
-        # Some writes are still under way, so the hook stays.
-        logger.removeFilter(log_filter)
-        raise
-    logger.removeFilter(log_filter)
+    # After an error some writes are still under way: both stay until the next success.
+    yield
+    logger.removeFilter(NOT_ORBAX)
     if isinstance(sys.unraisablehook, _LateWrites):
         sys.unraisablehook = sys.unraisablehook.previous
 
@@ -93,6 +89,9 @@ def quiet_orbax() -> Iterator[None]:
 class _NotOrbax(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+NOT_ORBAX = _NotOrbax()
 
 
 class _LateWrites:

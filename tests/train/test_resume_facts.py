@@ -1,5 +1,6 @@
 """What a resumed fit was given must be what it began with, or be allowed by name."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -14,47 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
-from jaxnets import nn, train
-from jaxnets.train._checkpoint_files import _checksum, _digest, verify_checkpoint
-from tests.train.networks import assert_same_bits, blobs
+from jaxnets import train
+from tests.train.facts_networks import X, Y, fit, shrink, smooth, trainer
+from tests.train.networks import assert_same_bits
 
 ROOT = Path(__file__).parents[2]
-X, Y = blobs(40)
-
-
-def smooth(outputs, targets, strength=0.1):
-    labels = optax.smooth_labels(jax.nn.one_hot(targets, 3), strength)
-    return optax.softmax_cross_entropy(outputs, labels)
-
-
-def clip(kernel):
-    return jnp.clip(kernel, -1, 1)
-
-
-def shrink(kernel):
-    return 0.9 * kernel
-
-
-def trainer(
-    optimizer=None, *, rate=0.5, slope=0.1, act=jax.nn.relu, limit=clip, **options
-):
-    rngs = nnx.Rngs(0)
-    model = nnx.Sequential(
-        nn.Dense(4, 8, activation=act, kernel_constraint=limit, rngs=rngs),
-        nnx.Dropout(rate, rngs=rngs),
-        functools.partial(jax.nn.leaky_relu, negative_slope=slope),
-        nnx.Linear(8, 3, rngs=rngs),
-    )
-    options = {"loss": smooth, "metrics": {"acc": train.accuracy}, **options}
-    optimizer = optax.adam(1e-2) if optimizer is None else optimizer
-    return train.Trainer(model, optimizer=optimizer, **options)
-
-
-def fit(given, *, x=X, y=Y, epochs=2, **options):
-    options = {"batch_size": 8, "validation_split": 0.2, **options}
-    return given.fit(x, y, epochs=epochs, **options)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +94,49 @@ def test_a_difference_is_allowed_by_name(run, caplog, options, call, name, new, 
 def test_the_same_call_is_never_refused(run):
     for _ in range(2):
         assert fit(trainer(), resume=run).epochs == [1, 2]
+
+
+@dataclasses.dataclass
+class Config:
+    """The options of a program, of which a loss uses one."""
+
+    smoothing: float = 0.1
+    resume: bool = False
+
+
+@pytest.mark.parametrize("kind", ["closure", "method", "partial", "instance"])
+def test_of_an_object_those_attributes_count_that_are_used(tmp_path, kind):
+    class Loss:
+        def __init__(self, config):
+            self.config = config
+            self.smoothing = config.smoothing
+            self.resume = config.resume
+
+        def __call__(self, outputs, targets):
+            return smooth(outputs, targets, self.smoothing)
+
+        def method(self, outputs, targets):
+            return self(outputs, targets) + 0 * self.smoothing
+
+    def with_config(outputs, targets, config):
+        return smooth(outputs, targets, config.smoothing)
+
+    def loss(config):
+        def closure(outputs, targets):
+            return smooth(outputs, targets, config.smoothing)
+
+        return {
+            "closure": closure,
+            "method": Loss(config).method,
+            "partial": functools.partial(with_config, config=config),
+            "instance": Loss(config),
+        }[kind]
+
+    first = trainer(loss=loss(Config()))
+    fit(first, callbacks=[train.Checkpoint(tmp_path)])
+    assert fit(trainer(loss=loss(Config(resume=True))), resume=tmp_path).continues
+    with pytest.raises(ValueError, match=r"the loss .*smoothing=0.2.* has .*=0.1"):
+        fit(trainer(loss=loss(Config(smoothing=0.2))), resume=tmp_path)
 
 
 def test_several_differences_are_listed_together(run):
@@ -216,67 +225,6 @@ def test_other_data_in_a_list_of_batches(tmp_path):
     with pytest.raises(ValueError, match=r"the weights .* got \(0: 2.0\), .* None"):
         trainer().fit(batches, epochs=2, resume=tmp_path, class_weight={0: 2.0})
     assert len(trainer().fit(batches, epochs=2, resume=tmp_path)) == 2
-
-
-def rewrite(path, **host_changes):
-    """Change a checkpoint and make its manifest fit."""
-    host = json.loads((path / "host.json").read_text())
-    host["fit"] |= host_changes
-    (path / "host.json").write_text(json.dumps(host))
-    meta = json.loads((path / "meta.json").read_text())
-    del meta["checksum"]
-    return meta
-
-
-def finish(path, meta):
-    meta["files"] = {
-        str(file.relative_to(path)): _digest(file)
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and file.name != "meta.json"
-    }
-    (path / "meta.json").write_text(json.dumps({**meta, "checksum": _checksum(meta)}))
-    verify_checkpoint(path)
-
-
-@pytest.mark.parametrize("other", [{}, {"rate": 0.1}])
-def test_checkpoints_of_the_first_version_are_resumed(run, tmp_path, other):
-    shutil.copytree(run / "epoch_0001", tmp_path / "epoch_0001")
-    old = {"data size": 32, "batch_size": 8, "seed": 0, "shuffle": True}
-    meta = rewrite(tmp_path / "epoch_0001", facts={**old, "validation size": 8})
-    del meta["contents"]
-    finish(tmp_path / "epoch_0001", meta)
-    assert fit(trainer(**other), resume=tmp_path).epochs == [1, 2]
-    with pytest.raises(ValueError, match="the batch_size it began with; got 4"):
-        fit(trainer(), resume=tmp_path, batch_size=4)
-
-
-def test_other_libraries_are_compared_by_name_alone(run, tmp_path):
-    shutil.copytree(run / "epoch_0001", tmp_path / "epoch_0001")
-    meta = rewrite(tmp_path / "epoch_0001")
-    meta["libraries"]["optax"] = "0.0.1"
-    finish(tmp_path / "epoch_0001", meta)
-    host = json.loads((tmp_path / "epoch_0001" / "host.json").read_text())
-    host["fit"]["facts"]["optimizer"]["update"] = "another"
-    (tmp_path / "epoch_0001" / "host.json").write_text(json.dumps(host))
-    finish(tmp_path / "epoch_0001", meta)
-    assert fit(trainer(), resume=tmp_path).epochs == [1, 2]
-    with pytest.raises(ValueError, match=r"the optimizer.scale.step_size it began"):
-        fit(trainer(optax.adam(2e-2)), resume=tmp_path)
-    with pytest.raises(ValueError, match=r"the model.layers.1.rate it began"):
-        fit(trainer(rate=0.1), resume=tmp_path)
-
-
-def test_arrays_of_another_run_do_not_pass_for_those_that_were_saved(run, tmp_path):
-    path = tmp_path / "epoch_0001"
-    shutil.copytree(run / "epoch_0001", path)
-    fit(trainer(), seed=5, callbacks=[train.Checkpoint(tmp_path / "other")])
-    shutil.rmtree(path / "arrays")
-    shutil.copytree(tmp_path / "other" / "epoch_0001" / "arrays", path / "arrays")
-    finish(path, rewrite(path))
-    with pytest.raises(train.BadCheckpoint, match="has other values than were saved"):
-        fit(trainer(), resume=tmp_path)
-    with pytest.raises(train.BadCheckpoint, match="has other values than were saved"):
-        trainer().load(path)
 
 
 @pytest.mark.slow
