@@ -32,6 +32,7 @@ from jaxnets.train._checkpoint_arrays import read_arrays as read_arrays
 from jaxnets.train._checkpoint_names import (
     REPLACED,
     TEMPORARY,
+    abandon,
     agreed_name,
     final_name,
     new_name,
@@ -71,7 +72,7 @@ def write_checkpoint(path: Path, arrays: dict[str, Any], host: dict[str, Any]) -
             _write(temporary, arrays, stored, host)
         except BaseException:
             if jax.process_index() == 0:
-                shutil.rmtree(temporary, ignore_errors=True)
+                abandon(temporary)
             raise
         if jax.process_index() == 0:
             _move_into_place(temporary, path)

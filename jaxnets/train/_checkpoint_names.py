@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import jax
@@ -84,6 +85,22 @@ def remove_leftovers(path: Path) -> None:
     for other in leftovers(path):
         if writer_lives(other) is False:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def abandon(path: Path) -> None:
+    """Delete what was written under a name of this process, and give up the name.
+
+    Writes that are still under way may put files back; the next save of the same
+    checkpoint deletes those.
+    """
+    found = WRITER.search(path.name)
+    if found is not None:
+        _own.discard(found.group(3))
+    for pause in (0.0, 0.1, 0.4):
+        time.sleep(pause)
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            break
 
 
 def _host() -> str:
