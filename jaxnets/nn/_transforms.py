@@ -118,7 +118,8 @@ def freeze(
         found = _look_up("freeze", known, params)
         return jax.tree.map(lambda leaf: leaf.value, found)
 
-    return optax.partition(transforms, labels)
+    # A gradient among the extra arguments (`optax.lbfgs`) is masked as the updates are.
+    return optax.partition(transforms, labels, mask_compatible_extra_args=True)
 
 
 class _Found:

@@ -4,7 +4,7 @@ from jaxnets.train._callbacks import Callback as Callback
 from jaxnets.train._callbacks import LearningRate as LearningRate
 from jaxnets.train._checkpoint import Checkpoint as Checkpoint
 from jaxnets.train._checkpoint import Resumed as Resumed
-from jaxnets.train._checkpoint_files import BadCheckpoint as BadCheckpoint
+from jaxnets.train._checkpoint_arrays import BadCheckpoint as BadCheckpoint
 from jaxnets.train._csv_logger import CSVLogger as CSVLogger
 from jaxnets.train._early_stopping import EarlyStopping as EarlyStopping
 from jaxnets.train._history import History as History

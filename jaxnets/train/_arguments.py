@@ -16,6 +16,17 @@ from jaxnets.train._sources import (
 )
 
 
+def fit_length(epochs: Any, steps: Any) -> tuple[int | None, int | None]:
+    """How many epochs and steps, checked; None for no limit."""
+    if epochs is None and steps is None:
+        raise ValueError("fit: epochs or steps must be given; got None twice")
+    if epochs is not None:
+        epochs = check_integer("fit", "epochs", epochs, minimum=0)
+    if steps is not None:
+        steps = check_integer("fit", "steps", steps, minimum=1)
+    return epochs, steps
+
+
 def fit_sources(
     x: Any,
     y: Any,

@@ -1,6 +1,8 @@
 """What happens around the steps: the form of a callback, and the list of them."""
 
+import math
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from jaxnets.train._history import History
@@ -127,6 +129,12 @@ class CallbackList:
         for callback in self.callbacks:
             getattr(callback, event)(*args)
 
+    def close(self) -> None:
+        """Close every callback, also if one of them fails."""
+        with ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(callback.close)
+
     def sync(self, trainer: Any, step: int, logs: Logs) -> None:
         """Call `on_sync` of those that are due at `step`."""
         for callback in self.callbacks:
@@ -156,6 +164,26 @@ def better(monitor: str, mode: str, function: str) -> int:
         f"{function}: whether {monitor!r} should fall or rise cannot be told from its "
         "name (give mode='min' or mode='max')"
     )
+
+
+def improves(
+    value: float, best: float | None, sign: int, *, min_delta: float = 0.0
+) -> bool:
+    """Whether a figure is better than the best so far by more than `min_delta`.
+
+    NaN is worse than every number, in both modes; infinities are ordered as numbers.
+
+    Args:
+        value: the new figure.
+        best: the best figure so far; None or NaN if there is none.
+        sign: -1 if the figure is to fall, 1 if it is to rise.
+        min_delta: how much better it has to be.
+    """
+    if math.isnan(value):
+        return False
+    if best is None or math.isnan(best):
+        return True
+    return sign * value - min_delta > sign * best
 
 
 def monitored(monitor: str, logs: Logs, function: str) -> float:

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxnets.functional._checks import check_integer
-from jaxnets.train._callbacks import Callback, Logs, better, monitored
+from jaxnets.train._callbacks import Callback, Logs, better, improves, monitored
+from jaxnets.train._checkpoint_arrays import BadCheckpoint
 from jaxnets.train._checkpoint_files import (
-    TEMPORARY,
-    BadCheckpoint,
     find_checkpoints,
     remove_checkpoint,
     settle,
     verify_checkpoint,
 )
+from jaxnets.train._checkpoint_names import TEMPORARY, leftovers, writer_lives
 from jaxnets.train._history import History
+from jaxnets.train._run_lock import RunLock
 
 logger = logging.getLogger("jaxnets.train")
 
@@ -38,13 +39,15 @@ class Resumed(NamedTuple):
 class Checkpoint(Callback):
     """Save everything a fit needs to go on bit for bit, every epoch.
 
+    While the fit runs, the folder is locked: a second run in it is refused.
+
     Args:
         directory: the folder of the checkpoints; it is made.
         pattern: a checkpoint's name; `{epoch}` (from 1) and `{step}` are filled in,
             and figures too: `"epoch_{epoch:03d}_{val_loss:.3f}"`.
         monitor: the figure that decides which checkpoint is the best.
         mode: "min", "max", or "auto" to tell from the name of `monitor`.
-        best_only: save only when `monitor` is better than ever.
+        best_only: save only when `monitor` is better than ever; NaN never is.
         keep: how many checkpoints stay; the oldest that this callback wrote go first.
             None keeps all.
         every_steps: save every so many steps as well, under `step_{step:08d}`.
@@ -52,6 +55,7 @@ class Checkpoint(Callback):
     Raises:
         TypeError: if a number is not an integer.
         ValueError: if an argument is out of range or `best_only` lacks a monitor.
+        BlockingIOError: before training, if another run uses the folder.
         OSError: before training, if the folder cannot be written to.
 
     Example:
@@ -91,12 +95,20 @@ class Checkpoint(Callback):
         self.sync_every = every_steps
         self.best: float | None = None
         self.written: list[str] = []
+        self.lock: RunLock | None = None
 
     def on_fit_begin(self, trainer: Any, history: History) -> None:
-        """Make the folder and see that it can be written to."""
+        """Make the folder, see that it can be written to, and lock it."""
         if not history.continues:
             self.best, self.written = None, []
         check_writable(self.directory)
+        self.lock = RunLock.take(self.directory, trainer)
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
 
     def on_sync(self, trainer: Any, step: int, logs: Logs) -> None:
         """Save in the middle of an epoch."""
@@ -106,8 +118,7 @@ class Checkpoint(Callback):
         """Save an epoch, or the best so far."""
         if self.monitor is not None:
             value = monitored(self.monitor, logs, "Checkpoint")
-            improved = self.best is None or self.sign * value > self.sign * self.best
-            if improved:
+            if improves(value, self.best, self.sign):
                 self.best = value
             elif self.best_only:
                 return
@@ -159,37 +170,39 @@ def check_writable(directory: Path) -> None:
         ) from error
 
 
-def newest_checkpoint(directory: Path) -> tuple[Path | None, dict[str, Any], Resumed]:
+def newest_checkpoint(
+    directory: Path, *, required: bool = True
+) -> tuple[Path | None, dict[str, Any], Resumed]:
     """Choose the checkpoint to resume from, and say so in the log.
 
     Args:
         directory: a folder of checkpoints.
+        required: whether it is an error if none is complete.
 
     Returns:
-        The newest complete checkpoint (None if the folder has none), its manifest, and
-        what there is to tell about the choice.
+        The newest complete checkpoint (None if there is none and none is required), its
+        manifest, and what there is to tell about the choice.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if there are checkpoints and all of them are damaged.
+        FileNotFoundError: if a checkpoint is required and there is no such folder.
+        ValueError: if a checkpoint is required and none is complete.
     """
-    if not directory.is_dir():
+    if not directory.is_dir() and required:
         raise FileNotFoundError(
             f"fit: resume must be a folder of checkpoints; there is no {directory}"
         )
-    good, bad = find_checkpoints(directory)
+    good, bad = find_checkpoints(directory) if directory.is_dir() else ([], {})
     for name, reason in bad.items():
         logger.warning("resume: left aside %s: %s", directory / name, reason)
     if not good:
-        # What a kill during the very first checkpoint leaves behind loses nothing.
-        damaged = {n: r for n, r in bad.items() if not n.startswith(TEMPORARY)}
-        if damaged:
-            listed = "; ".join(f"{name}: {reason}" for name, reason in damaged.items())
+        if required:
+            listed = "; ".join(f"{name}: {reason}" for name, reason in bad.items())
             raise ValueError(
-                f"fit: no checkpoint in {directory} is complete: {listed} (move them "
-                "away to start anew)"
+                f"fit: no checkpoint in {directory} is complete: "
+                f"{listed or 'there is none'} (leave out resume, or give "
+                "resume='auto', to start anew)"
             )
-        logger.warning("resume: no checkpoint in %s yet, starting anew", directory)
+        logger.warning("resume: no complete checkpoint in %s, starting anew", directory)
         return None, {}, Resumed(None, bad)
     path, meta = good[0]
     path = settle(path)
@@ -197,13 +210,38 @@ def newest_checkpoint(directory: Path) -> tuple[Path | None, dict[str, Any], Res
     return path, meta, Resumed(path, bad)
 
 
-def checked(path: Path) -> dict[str, Any]:
-    """The manifest of one checkpoint; a clear error if it is none."""
+def checked(path: Path) -> tuple[Path, dict[str, Any]]:
+    """One checkpoint and its manifest; a clear error if it is none.
+
+    A complete one that a kill has left under its temporary name is renamed.
+    """
     if not path.is_dir():
-        raise FileNotFoundError(f"load: there is no checkpoint {path}")
+        path = _left_by_a_kill(path)
     try:
-        return verify_checkpoint(path)
+        meta = verify_checkpoint(path)
     except BadCheckpoint as error:
         raise BadCheckpoint(
             f"load: {path} is no complete checkpoint: {error}"
         ) from None
+    try:
+        return settle(path), meta
+    except OSError:
+        return path, meta  # read where it is if the folder cannot be written to
+
+
+def _left_by_a_kill(path: Path) -> Path:
+    """The newest complete folder that belongs to a checkpoint which is not there."""
+    found, listed = [], ""
+    for other in leftovers(path):
+        if writer_lives(other):
+            listed += f"; {other.name} is being written by a process that is running"
+            continue
+        try:
+            found.append((verify_checkpoint(other)["written"], other))
+        except BadCheckpoint as error:
+            listed += f"; {other.name} is left of it: {error}"
+    if not found:
+        raise FileNotFoundError(f"load: there is no checkpoint {path}{listed}")
+    newest = max(found)[1]
+    logger.warning("load: %s was not renamed to its end, took %s", path, newest.name)
+    return newest

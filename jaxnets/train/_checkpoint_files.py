@@ -4,14 +4,16 @@ A checkpoint is a folder::
 
     arrays/      the arrays, written by Orbax
     host.json    what is not an array: history, callbacks, position in the data
-    meta.json    format, step, versions, and size and SHA-256 of every other file
+    meta.json    format, step, versions, size and SHA-256 of every other file, and the
+                 SHA-256 of every array as it was passed in
 
-It is written under a temporary name next to its final one, synced to the disk, and
-renamed; `meta.json` comes last and carries a checksum of itself. So a folder whose
-`meta.json` checks out is complete whatever its name is, and one that does not is never
-read. Nothing is pickled.
+It is written under a temporary name of its own next to its final one, synced to the
+disk, and renamed; `meta.json` comes last and carries a checksum of itself. So a folder
+whose `meta.json` checks out is complete whatever its name is, and one that does not is
+never read. Nothing is pickled.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,20 +24,26 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from jaxnets.train._flatten import KEY, describe, is_key
+from jaxnets.train._checkpoint_arrays import BadCheckpoint, content, to_stored
+from jaxnets.train._checkpoint_arrays import read_arrays as read_arrays
+from jaxnets.train._checkpoint_names import (
+    REPLACED,
+    TEMPORARY,
+    abandon,
+    agreed_name,
+    final_name,
+    new_name,
+    remove_leftovers,
+    writer_lives,
+)
+from jaxnets.train._flatten import describe
+from jaxnets.train._write_errors import clear_errors, quiet_orbax
 
 FORMAT = "jaxnets-checkpoint"
 FORMAT_VERSION = 1
-TEMPORARY = ".unfinished-"
-REPLACED = ".replaced-"
-
-
-class BadCheckpoint(ValueError):
-    """A folder that is no complete checkpoint; the message says why."""
 
 
 def write_checkpoint(path: Path, arrays: dict[str, Any], host: dict[str, Any]) -> None:
@@ -49,45 +57,65 @@ def write_checkpoint(path: Path, arrays: dict[str, Any], host: dict[str, Any]) -
 
     Raises:
         FileExistsError: if `path` is something else than a checkpoint.
+        OSError: if it cannot be written; what was written of it is deleted.
     """
     if path.exists() and not _ours(path):
         raise FileExistsError(
             f"save: {path} exists and is no checkpoint; it is left alone (choose "
             "another name or move it away)"
         )
-    temporary = path.with_name(TEMPORARY + path.name)
+    temporary = agreed_name(path, TEMPORARY)
+    stored = to_stored(arrays)
+    size = sum(leaf.nbytes for leaf in stored.values())
+    with clear_errors("save", path, size):
+        try:
+            _write(temporary, arrays, stored, host)
+        except BaseException:
+            if jax.process_index() == 0:
+                abandon(temporary)
+            raise
+        if jax.process_index() == 0:
+            _move_into_place(temporary, path)
+            remove_leftovers(path)
+    _meet("end")
+
+
+def _write(
+    temporary: Path, arrays: dict[str, Any], stored: Any, host: dict[str, Any]
+) -> None:
     if jax.process_index() == 0:
-        # Only a run that was killed here leaves this name behind.
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     _meet("begin")
-    stored = {name: _to_data(leaf) for name, leaf in arrays.items() if _size(leaf)}
-    with ocp.StandardCheckpointer() as checkpointer:
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((temporary / "arrays").absolute(), stored)
     _meet("arrays")
-    if jax.process_index() == 0:
-        (temporary / "host.json").write_text(json.dumps(host))
-        meta = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "step": host["step"],
-            "written": time.time_ns(),
-            "arrays": {name: describe(leaf) for name, leaf in arrays.items()},
-            "libraries": {name: version(name) for name in ("jax", "flax", "optax")},
-            "files": {
-                str(file.relative_to(temporary)): _digest(file)
-                for file in sorted(temporary.rglob("*"))
-                if file.is_file()
-            },
-        }
-        text = json.dumps({**meta, "checksum": _checksum(meta)}, indent=1)
-        (temporary / "meta.json").write_text(text)
-        for folder, _, files in os.walk(temporary, topdown=False):
-            for name in files:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
-        _move_into_place(temporary, path)
-    _meet("end")
+    if jax.process_index() != 0:
+        return
+    text = json.dumps(host).encode()
+    (temporary / "host.json").write_bytes(text)
+    files = sorted(file for file in temporary.rglob("*") if file.is_file())
+    digests = {str(file.relative_to(temporary)): _digest(file) for file in files}
+    meta = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "step": host["step"],
+        "written": time.time_ns(),
+        "arrays": {name: describe(leaf) for name, leaf in arrays.items()},
+        "contents": {name: content(leaf) for name, leaf in stored.items()},
+        "libraries": library_versions(),
+        "files": digests | {"host.json": [len(text), hashlib.sha256(text).hexdigest()]},
+    }
+    text = json.dumps({**meta, "checksum": _checksum(meta)}, indent=1).encode()
+    (temporary / "meta.json").write_bytes(text)
+    for folder, _, names in os.walk(temporary, topdown=False):
+        for name in names:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
+def library_versions() -> dict[str, str]:
+    """The versions on which the bits of a fit depend."""
+    return {name: version(name) for name in ("jax", "flax", "optax")}
 
 
 def verify_checkpoint(path: Path) -> dict[str, Any]:
@@ -129,45 +157,6 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
     return meta
 
 
-def read_arrays(
-    path: Path, meta: dict[str, Any], like: dict[str, Any]
-) -> dict[str, Any]:
-    """Read the arrays of a verified checkpoint.
-
-    Args:
-        path: the folder.
-        meta: what `verify_checkpoint` gave.
-        like: arrays of the running model by name; one that spans several devices says
-            where the array of that name goes.
-
-    Returns:
-        All arrays by name: those of `like` on several devices placed as there, the
-        others on the default device.
-    """
-    targets, keys = {}, {}
-    for name, (shape, dtype) in meta["arrays"].items():
-        if dtype.startswith(KEY):
-            # The words behind a key, as wide as its implementation has them.
-            keys[name] = dtype.removeprefix(KEY)
-            words = jax.random.key_data(jax.random.key(0, impl=keys[name]))
-            shape, dtype = (*shape, *words.shape), words.dtype
-        sharding = getattr(like.get(name), "sharding", None)
-        if name in keys or sharding is None or len(sharding.device_set) == 1:
-            targets[name] = np.empty(shape, jax.numpy.dtype(dtype))
-        else:
-            targets[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-    stored = {name: target for name, target in targets.items() if _size(target)}
-    with ocp.StandardCheckpointer() as checkpointer:
-        read = checkpointer.restore((path / "arrays").absolute(), stored)
-    flat = {}
-    for name, target in targets.items():
-        leaf = jax.numpy.asarray(read.get(name, target))
-        flat[name] = (
-            jax.random.wrap_key_data(leaf, impl=keys[name]) if name in keys else leaf
-        )
-    return flat
-
-
 def read_host(path: Path) -> dict[str, Any]:
     """Read `host.json` of a verified checkpoint."""
     return json.loads((path / "host.json").read_bytes())
@@ -189,6 +178,9 @@ def find_checkpoints(directory: Path) -> tuple[list[tuple[Path, dict]], dict[str
     for path in sorted(directory.iterdir()):
         if not (path.is_dir() and _ours(path)):
             continue
+        if writer_lives(path):
+            bad[path.name] = "it is being written by a process that is running"
+            continue
         try:
             good.append((path, verify_checkpoint(path)))
         except BadCheckpoint as error:
@@ -198,48 +190,57 @@ def find_checkpoints(directory: Path) -> tuple[list[tuple[Path, dict]], dict[str
 
 
 def settle(path: Path) -> Path:
-    """Give a complete checkpoint its final name, should a kill have prevented that."""
-    for prefix in (TEMPORARY, REPLACED):
-        if path.name.startswith(prefix):
-            final = path.with_name(path.name.removeprefix(prefix))
-            if prefix == REPLACED and final.exists():
-                return path
-            if jax.process_index() == 0:
-                _move_into_place(path, final)
-            _meet("settled")
-            return final
-    return path
+    """Give a complete checkpoint its final name, should a kill have prevented that.
+
+    All processes call it, each after it has looked through the folder.
+    """
+    _meet("found")
+    final = final_name(path)
+    if path.name.startswith(REPLACED) and final.exists():
+        final = path
+    if path != final and jax.process_index() == 0:
+        _move_into_place(path, final)
+    _meet("settled")
+    return final
 
 
 def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint; a folder that is none is left alone."""
     if jax.process_index() == 0 and (path / "meta.json").exists():
         # Half deleted, it is to look like something unfinished.
-        going = path.with_name(TEMPORARY + path.name)
-        shutil.rmtree(going, ignore_errors=True)
+        going = new_name(path, TEMPORARY)
         os.replace(path, going)
         shutil.rmtree(going)
 
 
 def _move_into_place(temporary: Path, path: Path) -> None:
-    if not path.exists():
-        os.replace(temporary, path)
-        _sync(path.parent)
-        return
-    aside = path.with_name(REPLACED + path.name)
-    shutil.rmtree(aside, ignore_errors=True)
+    replaced = []
+    while True:
+        if path.exists():
+            replaced += _move_aside(path)
+        try:
+            os.replace(temporary, path)
+            break
+        except OSError as error:
+            # Another process has saved here in the meantime; the later one stays.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    _sync(path.parent)
+    for older in replaced:
+        shutil.rmtree(older)
+
+
+def _move_aside(path: Path) -> list[Path]:
+    """Take a checkpoint's name from it; returns what is to be deleted later."""
     try:
         verify_checkpoint(path)
-        sound = True
+        aside = [new_name(path, REPLACED)]
+        os.replace(path, aside[0])
     except BadCheckpoint:
         # Somebody may want to look at it, so a damaged one stays.
-        sound = False
-        aside = _unused(path.with_name(path.name + ".damaged"))
-    os.replace(path, aside)
-    os.replace(temporary, path)
-    _sync(path.parent)
-    if sound:
-        shutil.rmtree(aside)
+        aside = []
+        os.replace(path, _unused(path.with_name(path.name + ".damaged")))
+    return aside
 
 
 def _ours(path: Path) -> bool:
@@ -255,15 +256,6 @@ def _unused(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.name}-{number}")
     return free
-
-
-def _to_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if is_key(leaf) else leaf
-
-
-def _size(leaf: Any) -> int:
-    # Orbax refuses arrays without entries; their shape in the manifest is all of them.
-    return int(np.prod(leaf.shape)) if hasattr(leaf, "shape") else 1
 
 
 def _checksum(meta: dict[str, Any]) -> str:

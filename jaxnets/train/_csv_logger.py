@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnets.train._callbacks import Callback, Logs
 from jaxnets.train._history import History
+from jaxnets.train._write_errors import clear_errors
 
 
 class CSVLogger(Callback):
@@ -37,24 +38,26 @@ class CSVLogger(Callback):
     def on_fit_begin(self, trainer: Any, history: History) -> None:
         """Write what the file has to hold before the first epoch of this fit."""
         if jax.process_index() == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(history)
+            with clear_errors("CSVLogger", self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._write(history)
 
     def on_epoch_end(self, trainer: Any, epoch: int, logs: Logs) -> None:
         """Add a line."""
         if jax.process_index() != 0:
             return
-        if not self.columns:
-            self.columns = numbers(logs)
-            with self.path.open("w", newline="") as file:
-                csv.writer(file).writerow(["epoch", *self.columns])
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow([epoch, *(logs.get(n) for n in self.columns)])
+        with clear_errors("CSVLogger", self.path):
+            if not self.columns:
+                self.columns = numbers(logs)
+                with self.path.open("w", newline="") as file:
+                    csv.writer(file).writerow(["epoch", *self.columns])
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerow([epoch, *(logs.get(n) for n in self.columns)])
 
     def _write(self, history: History) -> None:
         self.columns = numbers(history.row(-1)) if len(history) else []
         # Renamed into place: a kill here must not cost the lines of earlier epochs.
-        temporary = self.path.with_name(self.path.name + ".unfinished")
+        temporary = self.path.with_name(f"{self.path.name}.unfinished-{os.getpid()}")
         with temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             if self.columns:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.functional._checks import check_integer
-from jaxnets.train._callbacks import Callback, Logs, better, monitored
+from jaxnets.train._callbacks import Callback, Logs, better, improves, monitored
 from jaxnets.train._flatten import flatten, unflatten
 from jaxnets.train._history import History
 
@@ -17,7 +17,8 @@ class EarlyStopping(Callback):
 
     Keras's rule: an epoch improves if its figure is better than the best by more than
     `min_delta`; `patience` epochs in a row without that end the fit (`patience=0`: the
-    first one), never the very first epoch.
+    first one), never the very first epoch. Unlike in Keras, NaN is worse than every
+    number, also in the first epoch.
 
     Args:
         monitor: the name of the figure.
@@ -32,8 +33,8 @@ class EarlyStopping(Callback):
         ValueError: if an argument is out of range, or there is no such figure.
 
     Attributes:
-        best: the best figure so far, NaN before the first.
-        best_epoch: its epoch, from 1; 0 before the first.
+        best: the best figure so far, NaN before the first that is a number.
+        best_epoch: its epoch, from 1; 0 as long as `best` is NaN.
         stopped_epoch: the epoch after which the fit was stopped; 0 if it was not.
 
     Example:
@@ -65,7 +66,8 @@ class EarlyStopping(Callback):
         self.best = math.nan
         self.best_epoch = 0
         self.stopped_epoch = 0
-        self.wait = 0
+        # The first epoch raises it to 0: the wait begins after that epoch.
+        self.wait = -1
         self.weights: dict[str, Any] = {}
 
     def on_fit_begin(self, trainer: Any, history: History) -> None:
@@ -77,9 +79,7 @@ class EarlyStopping(Callback):
         """Compare the epoch with the best one."""
         value = monitored(self.monitor, logs, "EarlyStopping")
         self.wait += 1
-        first = self.best_epoch == 0
-        margin = value - self.sign * self.min_delta
-        if first or self.sign * margin > self.sign * self.best:
+        if improves(value, self.best, self.sign, min_delta=self.min_delta):
             self.best, self.best_epoch, self.wait = value, epoch, 0
             if self.restore_best:
                 # Copies: the next step gives the arrays themselves back to the device.

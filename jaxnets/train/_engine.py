@@ -14,13 +14,17 @@ from jax.sharding import Mesh
 from jaxnets.nn import constrain, freeze
 from jaxnets.train._checkpoint_files import read_arrays
 from jaxnets.train._data_checks import check_labels
-from jaxnets.train._flatten import describe, differences, flatten, unflatten
+from jaxnets.train._fingerprint import describe, describe_any
+from jaxnets.train._flatten import describe as describe_leaf
+from jaxnets.train._flatten import differences, flatten, unflatten
 from jaxnets.train._metrics import Metric
 from jaxnets.train._network import carries, take_apart
+from jaxnets.train._optimizer import Optimizer, with_extra_args
+from jaxnets.train._optimizer_facts import optimizer_facts, with_hyperparams
 from jaxnets.train._placement import Placement, ShardingRule
 from jaxnets.train._programs import Tally, make_programs
 from jaxnets.train._sources import ArraySource, Batch
-from jaxnets.train._step import Optimizer, TrainState, create_train_state
+from jaxnets.train._step import TrainState, create_train_state
 
 PARTS = {
     "params": "model",
@@ -53,13 +57,21 @@ class Engine:
         self.nonfinite = nonfinite
         self.steps_per_call = steps_per_call
         self.placement = Placement(mesh, param_sharding, local=local_batches)
-        if isinstance(optimizer, optax.MultiSteps):
-            optimizer = optimizer.gradient_transformation()
+        optimizer = with_extra_args(optimizer)
+        self._optimizer = optimizer
+        self._optimizer_facts: dict[str, str] | None = None
+        self._facts: dict[str, Any] = {
+            "nonfinite": nonfinite,
+            "loss": describe(loss),
+            "augment": describe(augment),
+            "metrics": {name: describe_any(m) for name, m in metrics.items()},
+        }
         # What parameters carry is read once; constraints act on the finished update.
         if carries(model, "trainable", False):
             optimizer = freeze(model, optimizer)
         if carries(model, "constraint"):
             optimizer = optax.chain(optimizer, constrain(model))
+        self.tx = optimizer
         network = take_apart(model)
         state = create_train_state(
             jax.random.key(seed),
@@ -69,7 +81,7 @@ class Engine:
         )
         # The values live in the state from here on, the structure alone stays.
         self.network = network._replace(params=None, model_state=None)
-        self._shardings = self.placement.shardings(state, optimizer)
+        self._shardings = self.placement.shardings(state)
         self.state = self.placement.put_state(state, self._shardings)
         on_mesh = None
         if mesh is not None:
@@ -183,9 +195,18 @@ class Engine:
         """The arrays of the state by name, as a checkpoint holds them."""
         return flatten(self.state, "state")
 
-    def restore(self, path: Path, meta: dict[str, Any]) -> dict[str, Any]:
-        """Take over the state of a verified checkpoint; returns all of its arrays."""
-        expected = {name: describe(leaf) for name, leaf in self.named_state().items()}
+    def facts(self) -> dict[str, Any]:
+        """What must be the same when a fit is resumed: model, optimizer and call."""
+        if self._optimizer_facts is None:
+            self._optimizer_facts = optimizer_facts(self._optimizer, self.state.params)
+        model, optimizer = self.network.structure, self._optimizer_facts
+        return {**self._facts, "model": model, "optimizer": optimizer}
+
+    def check(self, path: Path, meta: dict[str, Any]) -> None:
+        """Raise ValueError unless a checkpoint has the arrays of this state."""
+        expected = {
+            name: describe_leaf(leaf) for name, leaf in self.named_state().items()
+        }
         for part, other in PARTS.items():
             lines = differences(meta["arrays"], expected, f"state.{part}")
             if lines:
@@ -193,6 +214,16 @@ class Engine:
                 raise ValueError(
                     f"load: the checkpoint {path} is of another {other}:\n  {listed}"
                 )
+
+    def restore(self, path: Path, meta: dict[str, Any]) -> dict[str, Any]:
+        """Take over the state of a verified checkpoint; returns all of its arrays."""
+        self.check(path, meta)
         flat = read_arrays(path, meta, self.named_state())
         self.set_state(unflatten(self.state, flat, "state"))
         return flat
+
+    def begin_hyperparameters(self, names: set[str]) -> None:
+        """Put hyper-parameters that the optimizer's state holds to its first values."""
+        kept = self.tx.init(self.state.params)
+        opt_state = with_hyperparams(self.state.opt_state, kept, names)
+        self.set_state(self.state._replace(opt_state=opt_state))

@@ -1,19 +1,14 @@
-"""The loop over epochs and steps, and the state of it that a checkpoint holds."""
+"""The loop over epochs and steps."""
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.train._callbacks import CallbackList
-from jaxnets.train._checkpoint import newest_checkpoint
-from jaxnets.train._checkpoint_files import read_host
 from jaxnets.train._engine import Engine
-from jaxnets.train._flatten import flatten, unflatten
+from jaxnets.train._flatten import unflatten
 from jaxnets.train._history import History
 from jaxnets.train._programs import Tally
 from jaxnets.train._sources import Batch
@@ -79,7 +74,7 @@ class FitRun:
                 self._epoch()
             callbacks.call("on_fit_end", trainer, self.history)
         finally:
-            callbacks.call("close")
+            callbacks.close()
         return self.history
 
     def _finished(self) -> bool:
@@ -200,78 +195,3 @@ class FitRun:
         # Resumed after the last step of an epoch, only its figures are missing.
         tally = self.tally or self._open_tally(next(self.source.batches(self.epoch, 0)))
         return self.engine.figures(tally)
-
-    def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a checkpoint holds beside the trainer's state: arrays, and the rest."""
-        arrays: dict[str, Any] = {}
-        callbacks: dict[str, Any] = {}
-        for name, callback in self.callbacks.names().items():
-            callbacks[name] = {}
-            for key, value in callback.state_dict().items():
-                if isinstance(value, jax.Array | np.ndarray):
-                    arrays[f"callbacks.{name}.{key}"] = value
-                else:
-                    callbacks[name][key] = value
-        fit = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "step_in_epoch": self.step_in_epoch,
-            "skipped": self.skipped,
-            "seconds": self.seconds,
-            "stopped": self.stopped,
-            "learning_rate": self.learning_rate,
-            "facts": self.facts(),
-            "totals": None,
-        }
-        if self.tally is not None:
-            fit["totals"] = self.tally.totals.tolist()
-            arrays |= flatten(self.tally.counts, "counts")
-        history = self.history.to_json()
-        return arrays, {"fit": fit, "history": history, "callbacks": callbacks}
-
-    def facts(self) -> dict[str, Any]:
-        """What must be the same when this fit is resumed."""
-        facts = self.source.facts()
-        if self.validation is not None:
-            facts["validation size"] = self.validation.facts()["data size"]
-        return facts
-
-    def restore(self, directory: Path) -> None:
-        """Go on from the newest complete checkpoint of a folder."""
-        path, meta, resumed = newest_checkpoint(directory)
-        if path is None:
-            self.history.resumed = resumed
-            return
-        host = read_host(path)
-        if "fit" not in host:
-            raise ValueError(
-                f"fit: resume needs a checkpoint of a fit; {path} has a model alone "
-                "(use Trainer.load)"
-            )
-        fit = host["fit"]
-        for name, value in self.facts().items():
-            if fit["facts"].get(name) != value:
-                raise ValueError(
-                    f"fit: a resumed fit needs the {name} it began with; got {value}, "
-                    f"the checkpoint {path} has {fit['facts'].get(name)}"
-                )
-        flat = self.engine.restore(path, meta)
-        for name in ("epoch", "step", "step_in_epoch", "skipped", "seconds", "stopped"):
-            setattr(self, name, fit[name])
-        self.learning_rate = fit["learning_rate"]
-        self.totals = fit["totals"]
-        self.counts = {name: flat[name] for name in flat if name.startswith("counts.")}
-        self.history = History.from_json(host["history"])
-        self.history.resumed = resumed
-        self._restore_callbacks(host["callbacks"], flat)
-
-    def _restore_callbacks(self, saved: dict[str, Any], flat: dict[str, Any]) -> None:
-        for name, callback in self.callbacks.names().items():
-            if name in saved:
-                prefix = f"callbacks.{name}."
-                arrays = {
-                    key.removeprefix(prefix): jnp.asarray(value)
-                    for key, value in flat.items()
-                    if key.startswith(prefix)
-                }
-                callback.load_state_dict({**saved[name], **arrays})

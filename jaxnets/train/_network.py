@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxnets.nn import penalty
 from jaxnets.nn._metadata import variables
+from jaxnets.train._fingerprint import model_structure
 from jaxnets.train._metrics import Mean, Metric, mean, per_example
 from jaxnets.train._sources import Batch
 
@@ -21,12 +22,14 @@ class Network(NamedTuple):
         eval_graph: the same in evaluation mode.
         params: nested dict of the `nnx.Param` values.
         model_state: nested dict of all other variables' values.
+        structure: the types and options of all layers in training mode, by path.
     """
 
     train_graph: Any
     eval_graph: Any
     params: Any
     model_state: Any
+    structure: dict[str, str]
 
     def apply(
         self, params: Any, model_state: Any, x: Any, *, training: bool
@@ -48,11 +51,12 @@ def take_apart(model: nnx.Module) -> Network:
     """Split a copy of the module; the module itself is left as it is."""
     model = nnx.clone(model)
     model.train()
+    structure = model_structure(model)
     train_graph, params, rest = nnx.split(model, nnx.Param, ...)
     model.eval()
     eval_graph = nnx.split(model, nnx.Param, ...)[0]
     params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-    return Network(train_graph, eval_graph, params, rest)
+    return Network(train_graph, eval_graph, params, rest, structure)
 
 
 def keep_structure(new: Any, old: Any) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxnets.train._flatten import join
@@ -46,30 +45,31 @@ class Placement:
         self.parts = mesh.shape[self.axis]
         self.same = NamedSharding(self.mesh, PartitionSpec())
 
-    def shardings(self, state: TrainState, tx: optax.GradientTransformation) -> Any:
+    def shardings(self, state: TrainState) -> Any:
         """The sharding of every leaf of the state: optimizer moments as parameters."""
         if self.mesh is None:
             return None
         mesh, rule = self.mesh, self.rule
+        known: dict[Any, tuple[tuple[int, ...], PartitionSpec]] = {}
 
         def place(path: Any, leaf: Any) -> NamedSharding:
             spec = PartitionSpec() if rule is None else rule(join("", path)[1:], leaf)
+            known[path] = (leaf.shape, spec)
             return NamedSharding(mesh, spec)
 
+        def place_moment(path: Any, leaf: Any) -> NamedSharding:
+            # The path of a moment ends with that of its parameter.
+            ends = (path[start:] for start in range(len(path) + 1))
+            shape, spec = next((known[end] for end in ends if end in known), ((), None))
+            if spec is not None and leaf.shape == shape:
+                return NamedSharding(mesh, spec)
+            if spec is not None and leaf.shape[1:] == shape:
+                # Several stacked, such as the last steps that `optax.lbfgs` keeps.
+                return NamedSharding(mesh, PartitionSpec(None, *spec))
+            return self.same
+
         params = jax.tree_util.tree_map_with_path(place, state.params)
-
-        def masked(node: Any) -> bool:
-            # What `nn.freeze` leaves in place of the moments of a frozen parameter.
-            return isinstance(node, optax.MaskedNode)
-
-        opt_state = optax.tree_utils.tree_map_params(
-            tx,
-            lambda leaf, sharding: leaf if masked(leaf) else sharding,
-            state.opt_state,
-            params,
-            transform_non_params=lambda _: self.same,
-            is_leaf=masked,
-        )
+        opt_state = jax.tree_util.tree_map_with_path(place_moment, state.opt_state)
         rest = jax.tree.map(lambda _: self.same, state)
         return rest._replace(params=params, opt_state=opt_state)
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxnets.train._metrics import Mean
 from jaxnets.train._network import Network, make_loss_fn
+from jaxnets.train._optimizer import Optimizer
 from jaxnets.train._step import (
-    Optimizer,
     TrainState,
     make_eval_step,
     make_train_step,

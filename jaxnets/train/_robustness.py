@@ -1,6 +1,7 @@
 """How much of a model's accuracy is left when its input is moved."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,9 @@ def robustness_curve(
     """Accuracy of a model on images that are all moved by the same amount.
 
     Args:
-        predict: from images `(n, height, width, channels)` to logits `(n, classes)`;
-            a model in evaluation mode, its parameters bound.
+        predict: from images `(n, height, width, channels)` to logits `(n, classes)`: a
+            model in evaluation mode, or `Trainer.predict`. A function that JAX can
+            trace is compiled; any other is called with arrays.
         images: `(n, height, width, channels)`, floating.
         labels: `(n,)`, integers.
         transform: `"rotation"` in degrees (clockwise as seen), `"shift"` in pixels to
@@ -65,10 +67,12 @@ def robustness_curve(
         )
 
     @jax.jit
-    def count(x: jax.Array, y: jax.Array, value: jax.Array) -> jax.Array:
-        moved = warp_affine(x, MOVES[transform](value), padding_mode=padding_mode)
-        return jnp.sum(jnp.argmax(predict(moved), axis=-1) == y)
+    def move(x: jax.Array, value: jax.Array) -> jax.Array:
+        return warp_affine(x, MOVES[transform](value), padding_mode=padding_mode)
 
+    batch = jax.ShapeDtypeStruct((size, *images.shape[1:]), images.dtype)
+    moved = jax.eval_shape(move, batch, jnp.float32(0))
+    classify = jax.jit(lambda x: predict(x)) if _traces(predict, moved) else predict
     right = np.zeros(len(values))
     for start in range(0, len(labels), size):
         x, y = images[start : start + size], labels[start : start + size]
@@ -76,5 +80,15 @@ def robustness_curve(
         x = np.pad(x, [(0, missing), (0, 0), (0, 0), (0, 0)])
         y = np.pad(y, (0, missing), constant_values=-1)
         for i, value in enumerate(values):
-            right[i] += int(count(x, y, jnp.float32(value)))
+            logits = np.asarray(classify(move(x, jnp.float32(value))))
+            right[i] += int(np.sum(logits.argmax(axis=-1) == y))
     return right / len(labels)
+
+
+def _traces(predict: Callable[[jax.Array], jax.Array], x: Any) -> bool:
+    """Whether JAX can trace a function; False if it needs the values of its input."""
+    try:
+        jax.eval_shape(lambda x: predict(x), x)
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+        return False
+    return True

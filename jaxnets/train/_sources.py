@@ -8,6 +8,8 @@ import numpy as np
 
 from jaxnets.data import batches, steps_per_epoch
 from jaxnets.train._data_checks import check_arrays, check_labels
+from jaxnets.train._facts import describe_arrays
+from jaxnets.train._fingerprint import describe
 
 
 class Batch(NamedTuple):
@@ -38,6 +40,7 @@ class ArraySource:
         self.seed = seed
         self.shuffle = shuffle
         self.steps: int | None = steps_per_epoch(self.size, batch_size)
+        self._data: dict[str, Any] | None = None
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of `epoch` (from 0) from step `start` on."""
@@ -54,11 +57,18 @@ class ArraySource:
 
     def facts(self) -> dict[str, Any]:
         """What must not change when a fit is resumed."""
+        if self._data is None:
+            x, y, weight = self.arrays
+            self._data = {
+                "data": describe_arrays((x, y)),
+                "weights": describe_arrays(weight),
+            }
         return {
             "data size": self.size,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            **self._data,
         }
 
 
@@ -74,6 +84,7 @@ class IterableSource:
         self.width = 0
         self.outputs: Any = None
         self.steps: int | None = None
+        self._data: dict[str, Any] | None = None
         if hasattr(iterable, "__len__"):
             self.steps = len(iterable)
 
@@ -94,8 +105,16 @@ class IterableSource:
                 yield batch
 
     def facts(self) -> dict[str, Any]:
-        """What must not change when a fit is resumed: unknown for an iterable."""
-        return {"data size": None}
+        """What must not change when a fit is resumed: of a list, some batches."""
+        if self._data is None:
+            some = None
+            # Reading anything else may change what it gives next.
+            if type(self.iterable) in (list, tuple):
+                last = len(self.iterable) - 1
+                numbers = {last * part // 7 for part in range(8)} if last >= 0 else ()
+                some = describe_arrays([self.iterable[n] for n in sorted(numbers)])
+            self._data = {"data": some, "weights": describe(self.class_weight)}
+        return {"data size": None, **self._data}
 
     def _batch(self, item: Any) -> Batch:
         x, y, mask, weight = unpack(item)

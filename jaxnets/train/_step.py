@@ -9,10 +9,9 @@ import optax
 
 from jaxnets.functional._checks import check_choice
 from jaxnets.train._finite import all_finite, select, update_if
+from jaxnets.train._optimizer import Optimizer, fill_masked, with_extra_args
 
 POLICIES = ("stop", "skip", "ignore")
-
-Optimizer = optax.GradientTransformation | optax.MultiSteps
 
 LossFn = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, tuple[Any, Any]]]
 
@@ -98,6 +97,11 @@ def make_train_step(
     g = ∇loss(params); updates, opt_state = tx(g, opt_state, params);
     params ← params + updates.
 
+    Optimizers that need more than the gradient (`optax.contrib.reduce_on_plateau`,
+    `optax.lbfgs`, `optax.polyak_sgd`) are given it: `value` is the loss, `grad` the
+    gradient, and `value_fn(params)` the loss of other parameters on the same batch with
+    the same key and model state.
+
     Whether loss and gradient are finite is found out inside the step, without waiting
     for the device, and `nonfinite` says what happens if they are not:
 
@@ -112,7 +116,8 @@ def make_train_step(
         loss_fn: `(params, model_state, batch, key) -> (loss, (model_state, metrics))`,
             pure; `loss` is a scalar and `metrics` a dict of pytrees that may be summed
             over steps (`Mean`, counts).
-        tx: the optimizer; clipping, accumulation and schedules belong into it.
+        tx: the optimizer; clipping, accumulation and schedules belong into it. An
+            `optax.MultiSteps` passes on the loss of the batch that completes a step.
         nonfinite: what to do with a loss or gradient that is not finite.
 
     Returns:
@@ -134,10 +139,21 @@ def make_train_step(
     """
     check_choice("make_train_step", "nonfinite", nonfinite, POLICIES)
     gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    optimizer = with_extra_args(tx)
 
-    def update(gradient: Any, model_state: Any, old: Any) -> Any:
-        params, _, opt_state = old
-        updates, opt_state = tx.update(gradient, opt_state, params)
+    def update(given: Any, model_state: Any, old: Any) -> Any:
+        params, old_model_state, opt_state = old
+        loss, gradient, batch, key = given
+
+        def value_fn(new: Any) -> jax.Array:
+            # A part of the parameters, as the optimizer of a part (`nn.freeze`,
+            # `optax.masked`) has them; the rest are those of the step.
+            new = fill_masked(new, params)
+            return loss_fn(new, old_model_state, batch, key)[0]
+
+        updates, opt_state = optimizer.update(
+            gradient, opt_state, params, value=loss, grad=gradient, value_fn=value_fn
+        )
         new = (optax.apply_updates(params, updates), model_state, opt_state)
         return _as_before("make_train_step", new, old)
 
@@ -157,11 +173,12 @@ def make_train_step(
         if nonfinite == "stop":
             alive = state.nonfinite == 0
         bad = (bad_loss | bad_gradient) & alive
+        given = (loss, gradient, batch, key)
         if nonfinite == "ignore":
-            new = update(gradient, model_state, old)
+            new = update(given, model_state, old)
         else:
             good = alive & ~bad
-            new = update_if(good, update, gradient, model_state, old)
+            new = update_if(good, update, given, model_state, old)
             metrics = select(good, metrics, jax.tree.map(jnp.zeros_like, metrics))
         counts = NonFinite(
             (bad_loss & alive).astype(jnp.int32),

@@ -10,16 +10,18 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxnets.functional._checks import check_choice, check_integer
-from jaxnets.train._arguments import evaluation_source, fit_sources, prediction_source
+from jaxnets.train import _arguments
 from jaxnets.train._callbacks import CallbackList
 from jaxnets.train._checkpoint import checked
 from jaxnets.train._checkpoint_files import write_checkpoint
 from jaxnets.train._engine import Engine
 from jaxnets.train._fit import FitRun
 from jaxnets.train._history import History
+from jaxnets.train._optimizer import Optimizer
 from jaxnets.train._placement import ShardingRule
 from jaxnets.train._progress import Progress
-from jaxnets.train._step import POLICIES, Optimizer, TrainState
+from jaxnets.train._resume import locked, restore, snapshot
+from jaxnets.train._step import POLICIES, TrainState
 
 
 class Trainer:
@@ -134,6 +136,7 @@ class Trainer:
         callbacks: Iterable[Any] = (),
         verbose: bool | str = "auto",
         resume: str | os.PathLike[str] | None = None,
+        allow_changes: Iterable[str] = (),
     ) -> History:
         """Train.
 
@@ -149,38 +152,34 @@ class Trainer:
             steps: how many steps at most, also in the middle of an epoch.
             validation_split: the share of the examples to validate on, in [0, 1): the
                 last ones, before any shuffling.
-            validation_data: `(x, y)`, `(x, y, sample_weight)`, or an iterable of
-                batches.
-            class_weight: the weight of each class's examples in the loss (integer
-                targets), 1 where it is not named.
-            sample_weight: `(examples,)` weights in the loss. As in Keras the loss is
-                divided by the number of examples, not by the sum of the weights, and
-                metrics are not weighted.
-            shuffle: visit the examples in an order drawn from seed and epoch.
-            seed: of that order; None takes the trainer's.
-            callbacks: `Callback`s, or functions of (trainer, logs) called after every
-                epoch.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, or batches as for `x`.
+            class_weight: the weight in the loss by class (integer targets), else 1.
+            sample_weight: `(examples,)` weights in the loss, which is divided by the
+                number of examples, as in Keras; metrics are not weighted.
+            shuffle: visit the examples in an order drawn from `seed` and epoch.
+            seed: None takes the trainer's.
+            callbacks: `Callback`s, or functions of (trainer, logs) for every epoch.
             verbose: show progress; "auto" does if the output is a terminal.
             resume: the folder of a `Checkpoint` callback: go on from its newest whole
-                one, to the same bits. All other arguments must be as they were.
+                one, to the same bits. All but `epochs`, `steps` and `callbacks` must be
+                as it was. "auto" takes the folder of the first `Checkpoint` among
+                `callbacks`, and starts anew if it has no whole one.
+            allow_changes: what may differ from the interrupted call, under the names
+                that the refusal gives (`["optimizer.scale.step_size"]`, `["model"]`).
 
         Returns:
             The `History`: a figure an epoch, from the first epoch on also if resumed.
 
         Raises:
+            BlockingIOError: if another run uses the folder.
             FileNotFoundError: if there is no folder to resume from.
             FloatingPointError: if loss or gradient is not finite and `nonfinite` is
                 "stop"; the trainer keeps the state before that step.
             TypeError: if an argument is of the wrong kind.
             ValueError: if the data or an argument is not as it must be.
         """
-        if epochs is None and steps is None:
-            raise ValueError("fit: epochs or steps must be given; got None twice")
-        if epochs is not None:
-            epochs = check_integer("fit", "epochs", epochs, minimum=0)
-        if steps is not None:
-            steps = check_integer("fit", "steps", steps, minimum=1)
-        source, validation = fit_sources(
+        epochs, steps = _arguments.fit_length(epochs, steps)
+        source, validation = _arguments.fit_sources(
             x,
             y,
             batch_size=batch_size,
@@ -199,13 +198,15 @@ class Trainer:
             everything.append(Progress(epochs=epochs, steps=source.steps))
         given = (source, validation, CallbackList(everything))
         run = FitRun(self, self._engine, *given, epochs=epochs, steps=steps)
-        if resume is not None:
-            run.restore(Path(resume))
-        self._run = run
-        try:
-            return run.execute()
-        finally:
-            self._run = None
+        with locked(resume, run.callbacks, self) as folder:
+            if folder is not None:
+                required = resume != "auto"
+                restore(run, folder, required=required, allow=allow_changes)
+            try:
+                self._run = run
+                return run.execute()
+            finally:
+                self._run = None
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int = 32, sample_weight: Any = None
@@ -226,7 +227,7 @@ class Trainer:
             ValueError: if the data are not as they must be.
         """
         finite = self._engine.nonfinite == "stop"
-        source = evaluation_source(
+        source = _arguments.evaluation_source(
             "evaluate", x, y, sample_weight, batch_size=batch_size, finite=finite
         )
         self._engine.placement.check_batch("evaluate", source)
@@ -245,7 +246,7 @@ class Trainer:
         Raises:
             ValueError: if there are no examples or their numbers differ.
         """
-        source = prediction_source(x, batch_size=batch_size)
+        source = _arguments.prediction_source(x, batch_size=batch_size)
         self._engine.placement.check_batch("predict", source)
         return self._engine.predict(source)
 
@@ -278,13 +279,12 @@ class Trainer:
             ValueError: if the checkpoint is damaged, or is of another model or
                 optimizer; the message names every parameter that differs.
         """
-        path = Path(path)
-        self._engine.restore(path, checked(path))
+        self._engine.restore(*checked(Path(path)))
         return self
 
     def stop(self) -> None:
         """End the running fit after its epoch; for callbacks."""
-        if self._run is not None:
+        if self._run:
             self._run.stopped = True
 
     def set_state(self, state: TrainState) -> None:
@@ -295,6 +295,6 @@ class Trainer:
         """Save what `save` does and all that a resumed fit needs; for callbacks."""
         if self._run is None:
             raise ValueError("save_fit: there must be a fit under way (use save)")
-        arrays, host = self._run.snapshot()
+        arrays, host = snapshot(self._run)
         host["step"] = int(self.state.step)
         write_checkpoint(Path(path), self._engine.named_state() | arrays, host)

@@ -136,6 +136,21 @@ def test_best_only_keeps_the_best(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["best_0_9.9", "best_2_1.0", "best_4_0.5"]
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_best_only_never_keeps_nan(tmp_path, mode):
+    x, y = blobs(20)
+    nan, inf, sign = float("nan"), float("inf"), 1 if mode == "min" else -1
+    scores = iter([sign * score for score in (nan, inf, 0.6, nan, 0.9, -inf, nan)])
+
+    def score(trainer, logs):
+        logs["score"] = next(scores)
+
+    callback = train.Checkpoint(tmp_path, monitor="score", mode=mode, best_only=True)
+    linear_trainer().fit(x, y, epochs=7, callbacks=[callback, score])
+    assert sorted(os.listdir(tmp_path)) == ["epoch_0002", "epoch_0003", "epoch_0006"]
+    assert callback.best == sign * -inf
+
+
 def test_one_name_for_all_epochs(tmp_path):
     x, y = blobs(20)
     callback = train.Checkpoint(tmp_path, pattern="last", keep=1)

@@ -10,14 +10,14 @@ import pytest
 from jaxnets import train
 from tests.train.networks import assert_same_bits, blobs, linear_trainer
 
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 SEQUENCES = [
     [5.0, 4.0, 3.0, 2.0, 1.0],
     [1.0, 2.0, 0.5, 3.0, 3.0, 3.0],
     [1.0, 1.0, 1.0, 1.0],
     [3.0, 2.95, 2.9, 2.85, 2.8, 2.0],
     [2.0, NAN, 1.0, NAN, NAN],
-    [NAN, 1.0, 0.5, 0.2],
+    [INF, INF, 1.0, INF, INF],
     [1.0, 3.0, 2.0, 4.0, 0.5],
     [0.3, 0.1, 0.2, 0.1, 0.1, 0.0],
 ]
@@ -66,6 +66,44 @@ def test_stops_where_keras_stops(monkeypatch, patience, min_delta, mode):
         got = ours(values, "val_loss", **options)
         expected = kerass(keras, values, "val_loss", **options)
         np.testing.assert_equal(got, expected, err_msg=str((values, options)))
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(
+    ("values", "patience", "expected"),
+    [
+        # Stopped after, best epoch, best.
+        ([NAN, 0.8, 0.6, 0.7, 0.7, 0.1], 2, (5, 3, 0.6)),
+        ([NAN, NAN, 0.6, 0.7, 0.7, 0.1], 2, (5, 3, 0.6)),
+        ([NAN, INF, NAN, 3.0, NAN, -INF, -INF], 2, (7, 6, -INF)),
+        ([INF, 2.0, INF, NAN, 1.0], 3, (5, 5, 1.0)),
+        ([NAN, NAN, NAN, NAN], 2, (3, 0, NAN)),
+        ([NAN, NAN, 1.0], 0, (2, 0, NAN)),
+    ],
+)
+def test_nan_is_worse_than_everything(values, patience, expected, mode):
+    sign = 1 if mode == "min" else -1
+    got = ours([sign * v for v in values], "loss", patience=patience, mode=mode)
+    np.testing.assert_equal(got, (*expected[:2], sign * expected[2]))
+
+
+def test_restore_best_never_restores_an_epoch_of_nan():
+    x, y = blobs(40)
+    kept = {}
+
+    class Judge(train.Callback):
+        def __init__(self, scores):
+            self.scores = scores
+
+        def on_epoch_end(self, trainer, epoch, logs):
+            logs["score"] = self.scores[epoch - 1]
+            kept[epoch] = jax.tree.map(np.asarray, trainer.state.params)
+
+    for scores, restored in (([NAN, 3.0, 4.0], 2), ([NAN, NAN, NAN], 3)):
+        stop = train.EarlyStopping("score", mode="min", patience=9, restore_best=True)
+        trainer = linear_trainer()
+        trainer.fit(x, y, epochs=3, callbacks=[Judge(scores), stop])
+        assert_same_bits(trainer.state.params, kept[restored])
 
 
 @pytest.mark.parametrize("monitor", ["val_acc", "top_5", "accuracy"])

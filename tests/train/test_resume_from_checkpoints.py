@@ -2,17 +2,14 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 
 from jaxnets import train
 from jaxnets.train._checkpoint_files import find_checkpoints, verify_checkpoint
-from jaxnets.train._sources import IterableSource
 from tests.train.damages import (
     DAMAGES,
     damage_nothing,
@@ -96,14 +93,39 @@ def test_resume_refuses_if_all_are_damaged(tmp_path, finished):
 
 
 @pytest.mark.slow
-def test_resume_of_a_folder_without_checkpoints_starts_anew(tmp_path, finished, caplog):
-    (tmp_path / ".unfinished-epoch_0001").mkdir()
-    (tmp_path / "notes.txt").write_text("not ours")
+@pytest.mark.parametrize("kind", ["absent", "empty", "unfinished", "damaged"])
+def test_resume_starts_anew_only_if_it_is_told_to(tmp_path, finished, kind, caplog):
+    directory = tmp_path / "run"
+    if kind == "damaged":
+        shutil.copytree(finished[0], directory)
+        for path in directory.iterdir():
+            flip_a_byte(path)
+    elif kind != "absent":
+        directory.mkdir()
+        (directory / "notes.txt").write_text("not ours")
+    if kind == "unfinished":
+        (directory / ".unfinished-epoch_0001").mkdir()
+    error, message = ValueError, r"no checkpoint in .* is complete: .*resume='auto'"
+    if kind == "absent":
+        error, message = FileNotFoundError, "there is no .*run"
+    with pytest.raises(error, match=message):
+        resume(directory)
+    callback = train.Checkpoint(directory)
+    stop = train.EarlyStopping("loss", patience=9)
     with caplog.at_level(logging.WARNING, logger="jaxnets.train"):
-        state, history = resume(tmp_path)
+        state, history = resume(directory, resume="auto", callbacks=[stop, callback])
     assert "starting anew" in caplog.text
     assert history.resumed.path is None
+    assert len(history.resumed.skipped) == {"unfinished": 1, "damaged": 3}.get(kind, 0)
     assert_same_bits(state, finished[1])
+    # A second time it goes on.
+    history = resume(directory, resume="auto", callbacks=[stop, callback])[1]
+    assert history.resumed.path == directory / "epoch_0003"
+
+
+def test_auto_needs_a_checkpoint_callback():
+    with pytest.raises(ValueError, match=r"resume='auto' takes the folder of a Check"):
+        linear_trainer().fit(*blobs(10), resume="auto")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +135,8 @@ def test_resume_of_a_folder_without_checkpoints_starts_anew(tmp_path, finished, 
         ({"seed": 7}, "the seed it began with; got 7, .* has 0"),
         ({"shuffle": False}, "the shuffle it began with; got False, .* has True"),
         ({"validation_split": 0.5}, "the data size it began with; got 25, .* has 40"),
+        ({"validation_split": 0.5}, "the validation size .* got 25, .* has 10"),
+        ({"validation_split": 0.0}, "the validation size .* got None, .* has 10"),
     ],
 )
 def test_resume_with_other_arguments(finished, options, message):
@@ -170,58 +194,6 @@ def test_resume_in_the_middle_of_an_epoch(tmp_path, k):
         assert_same_bits(resumed, state)
         assert_same_bits(figures(history), figures(expected))
         assert (again.best, again.best_epoch) == (stop.best, stop.best_epoch)
-
-
-class Stream:
-    """An iterable that cannot be indexed."""
-
-    def __init__(self, batches):
-        self.batches = batches
-
-    def __iter__(self):
-        return iter(self.batches)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [list, Stream])
-def test_resume_of_an_iterable_leaves_out_the_batches_it_had(tmp_path, kind):
-    x, y = blobs(40)
-    batches = kind(
-        [(x[first : first + 8], y[first : first + 8]) for first in range(0, 40, 8)]
-    )
-
-    def run(**options):
-        trainer = small_trainer()
-        history = trainer.fit(batches, epochs=2, **options)
-        return trainer.state, history
-
-    expected = run(callbacks=[train.Checkpoint(tmp_path, every_steps=3)])
-    for name in ("epoch_0001", "step_00000006", "step_00000009", "epoch_0002"):
-        shutil.rmtree(tmp_path / name)
-    state, history = run(resume=tmp_path)
-    assert history.resumed.path.name == "step_00000003"
-    assert_same_bits(state, expected[0])
-    assert_same_bits(figures(history), figures(expected[1]))
-
-
-def test_what_can_be_indexed_is_not_read_in_vain():
-    """The middle of a pass costs one batch, the first, to know how wide they are."""
-    read = []
-
-    class Indexed(Sequence):
-        def __len__(self):
-            return 1000
-
-        def __getitem__(self, number):
-            read.append(number)
-            rows = 3 if number == 999 else 8
-            return np.full((rows, 2), number), np.full(rows, number)
-
-    left = list(IterableSource(Indexed()).batches(epoch=0, start=997))
-    assert read == [0, 997, 998, 999]
-    assert [batch.x[0, 0] for batch in left] == [997, 998, 999]
-    assert left[-1].x.shape == (8, 2)
-    assert left[-1].mask.sum() == 3
 
 
 @pytest.mark.slow

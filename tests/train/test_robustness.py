@@ -4,7 +4,9 @@ import re
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from jaxnets import train
 
@@ -38,6 +40,50 @@ def test_rotation_by_half_a_turn_and_scale():
     got = train.robustness_curve(brightest_column, images, labels, "scale", (1, 9))
     assert got[0] == 1
     assert got[1] <= 0.4
+
+
+class Brightest(nnx.Module):
+    """The same rule as a module with a parameter."""
+
+    def __init__(self):
+        self.gain = nnx.Param(jnp.ones(()))
+
+    def __call__(self, x):
+        return x[..., 0].max(axis=1) * self.gain[...]
+
+
+def by_numpy(x):
+    return np.asarray(x)[..., 0].max(axis=1)
+
+
+def by_branching(x):
+    return brightest_column(x) if x.sum() > 0 else -brightest_column(x)
+
+
+@pytest.mark.parametrize("kind", ["trainer", "module", "numpy", "branching"])
+def test_predict_of_a_trainer_a_module_and_functions_that_need_values(kind):
+    trainer = train.Trainer(
+        Brightest(), optimizer=optax.sgd(0.1), loss=optax.squared_error
+    )
+    predict = {
+        "trainer": trainer.predict,
+        "module": Brightest(),
+        "numpy": by_numpy,
+        "branching": by_branching,
+    }[kind]
+    images, labels = columns(7)
+    got = train.robustness_curve(
+        predict, images, labels, "shift", (0, 1, 5), batch_size=3
+    )
+    np.testing.assert_array_equal(got, [1, 0, 2 / 7])
+
+
+def test_an_error_of_predict_is_its_own():
+    def broken(x):
+        raise KeyError("my own mistake")
+
+    with pytest.raises(KeyError, match="my own mistake"):
+        train.robustness_curve(broken, *columns(5), "shift", (0,))
 
 
 @pytest.mark.usefixtures("untyped")
