@@ -1,6 +1,7 @@
 """Convolution as neural networks use it: checks, canonical form, algorithm, bias."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -12,6 +13,7 @@ from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_choice, check_shape
 from jaxnets.functional._conv_canonical import canonical_conv, check_conv_ranks
 from jaxnets.functional._conv_plan import ConvPlan, make_plan, refusal
+from jaxnets.functional._pad_modes import pad_by_copies
 from jaxnets.functional._shapes import (
     DATA_FORMATS,
     DataFormat,
@@ -20,8 +22,7 @@ from jaxnets.functional._shapes import (
 )
 from jaxnets.functional.conv_algorithms import ConvFacts, ConvSpec
 
-_NUMPY_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-_PADDING_MODES = ("zeros", *_NUMPY_PAD_MODES)
+_PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def conv(
@@ -209,7 +210,7 @@ def _pad(x: jax.Array, spec: ConvSpec, padding_mode: str) -> jax.Array:
                 f"conv: padding_mode={padding_mode!r} needs cells to copy but spatial "
                 f"axis {axis} is empty (x.shape={x.shape})"
             )
-    widths, mode = (*spec.padding, (0, 0)), _NUMPY_PAD_MODES[padding_mode]
     # Image by image: `jnp.pad` slices axes that it does not pad, which a batch that is
     # cut over a mesh with explicit axes does not allow.
-    return jax.vmap(lambda image: jnp.pad(image, widths, mode=mode))(x)
+    pad = partial(pad_by_copies, "conv", padding=spec.padding, mode=padding_mode)
+    return jax.vmap(pad)(x)

@@ -11,12 +11,14 @@ from jaxnets.functional._checks import (
     check_min_rank,
 )
 from jaxnets.functional._shapes import (
+    MOST_PIXELS,
     IntOrInts,
     Padding,
     canonical_padding,
     dilated_size,
 )
-from jaxnets.functional.conv_algorithms import ConvSpec
+from jaxnets.functional.conv_algorithms import ConvFacts, ConvSpec
+from jaxnets.functional.conv_algorithms._trim import trim
 
 
 def check_conv_ranks(
@@ -74,7 +76,40 @@ def canonical_conv(
                 "(padding='SAME') or take a smaller window or dilation "
                 f"({shapes})"
             )
+        if count > MOST_PIXELS:
+            raise ValueError(
+                f"{function}: spatial axis {axis} would have {count} outputs, more "
+                f"than {MOST_PIXELS}; take a smaller padding or dilation or a larger "
+                f"stride (padding {pads[axis]}, {shapes})"
+            )
+    check_reach(function, spec, spatial, tuple(window))
     return spec, positions
+
+
+def check_reach(
+    function: str, spec: ConvSpec, spatial: tuple[int, ...], window: tuple[int, ...]
+) -> None:
+    """Raise if windows that meet pixels reach farther than integers count."""
+    left = trim(ConvFacts(1, spatial, window, spec.groups, spec.groups, spec, ""))
+    if left is None:
+        return
+    for axis, (taps, positions, stride, dilation) in enumerate(
+        zip(
+            left.facts.window,
+            left.facts.positions,
+            left.facts.spec.strides,
+            left.facts.spec.dilation,
+            strict=True,
+        )
+    ):
+        reach = dilated_size(positions, stride) + dilated_size(taps, dilation)
+        if reach > MOST_PIXELS:
+            raise ValueError(
+                f"{function}: strides {spec.strides[axis]} and dilation "
+                f"{spec.dilation[axis]} reach over {reach} pixels along spatial axis "
+                f"{axis}, more than {MOST_PIXELS}; take smaller ones "
+                f"(padding {spec.padding[axis]})"
+            )
 
 
 def _precision(precision: Any) -> Any:

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.functional import _conv_primitive
 from jaxnets.functional._checks import check_shape
+from jaxnets.functional._conv_canonical import check_reach
 from jaxnets.functional._conv_plan import ConvPlan, refusal
 from jaxnets.functional._conv_transpose_shapes import Scatter, transposed_geometry
 from jaxnets.functional._shapes import (
@@ -164,6 +165,7 @@ def _spread(
     x = x.reshape(prod(batch), *x.shape[-rank - 1 :])
     spec = spec._replace(padding=tuple(padding))
     sizes = tuple(s.size for s in scatters)
+    check_reach("conv_transpose", spec, sizes, kernel.shape[:-2])
     plan = _plan(algorithm, x, kernel, spec, sizes)
     y = _conv_primitive.input_grad(x, kernel, spec, sizes, plan)
     return y.reshape(*batch, *y.shape[1:])

@@ -12,6 +12,7 @@ from jaxnets.functional._checks import (
 from jaxnets.functional._conv_canonical import _precision
 from jaxnets.functional._shapes import (
     DATA_FORMATS,
+    MOST_PIXELS,
     DataFormat,
     IntOrInts,
     Padding,
@@ -178,6 +179,12 @@ def transposed_geometry(
                 f"{function}: the output must have at least one cell; {spatial[axis]} "
                 f"cells of spatial axis {axis} are spread over {max(lines[axis], 0)}, "
                 f"of which padding {pads[axis]} takes all (use less padding; {shapes})"
+            )
+        if size > MOST_PIXELS:
+            raise ValueError(
+                f"{function}: spatial axis {axis} would have {size} outputs, more than "
+                f"{MOST_PIXELS}; take smaller strides or a smaller dilation ({shapes}, "
+                f"strides={strides}, dilation={dilation})"
             )
     spec = ConvSpec(strides, ((0, 0),) * rank, dilation, groups, _precision(precision))
     scatters = [Scatter(lo, size) for (lo, _), size in zip(pads, sizes, strict=True)]

@@ -23,6 +23,12 @@ from jaxnets.functional._shapes import (
     output_size,
 )
 
+MOST_BEYOND, MOST_SEEN = 2**28, 2**30
+"""Pixels along an axis: padding that is written out, and those of all windows."""
+
+LONG_STEP = 2**16
+"""Pixels of a step that is not kept where no second window, or tap, takes it."""
+
 
 class AxisWindow(NamedTuple):
     """The windows along one spatial axis.
@@ -136,7 +142,7 @@ def pool_geometry(
     spread = check_integers(function, "dilation", dilation, length=rank, minimum=1)
     pads = canonical_padding(function, padding, sizes, taps, steps, spread)
     geometry = tuple(
-        AxisWindow(n, k, s, d, *pad, output_size(n, k, s, d, pad, ceil_mode=ceil_mode))
+        _axis_window(n, k, s, d, pad, ceil_mode)
         for n, k, s, d, pad in zip(sizes, taps, steps, spread, pads, strict=True)
     )
     for axis, a in enumerate(geometry):
@@ -147,7 +153,33 @@ def pool_geometry(
                 f"axis {axis} it spans {span} cells of {a.size + a.lo + a.hi} "
                 f"(window={taps}, dilation={spread}, sizes={sizes}, padding={pads})"
             )
+        reach = dilated_size(a.outputs, a.stride) + dilated_size(a.taps, a.dilation)
+        if reach - a.size > MOST_BEYOND or a.outputs * a.taps > MOST_SEEN:
+            raise ValueError(
+                f"{function}: windows must reach at most {MOST_BEYOND} pixels beyond x "
+                f"and see at most {MOST_SEEN} along an axis; along spatial axis {axis} "
+                f"they reach over {reach} and see {a.outputs * a.taps} (window={taps}, "
+                f"strides={steps}, dilation={spread}, sizes={sizes}, padding={pads}); "
+                "take a smaller window, dilation or padding"
+            )
     return geometry
+
+
+def _axis_window(
+    size: int,
+    taps: int,
+    stride: int,
+    dilation: int,
+    pad: tuple[int, int],
+    ceil_mode: bool,
+) -> AxisWindow:
+    """The windows along an axis; long steps that none takes are shortened."""
+    outputs = output_size(size, taps, stride, dilation, pad, ceil_mode=ceil_mode)
+    if taps == 1 and dilation > LONG_STEP:
+        dilation = 1
+    if outputs == 1 and stride > LONG_STEP:
+        stride = dilated_size(taps, dilation)
+    return AxisWindow(size, taps, stride, dilation, *pad, outputs)
 
 
 def check_no_empty_window(function: str, geometry: Geometry) -> None:

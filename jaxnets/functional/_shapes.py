@@ -9,6 +9,9 @@ Padding = str | int | Sequence[int | Sequence[int]]
 DataFormat = str  # one of DATA_FORMATS
 Pairs = tuple[tuple[int, int], ...]
 
+MOST_PIXELS = 2**31 - 1
+"""Along an axis, with its padding: what 32-bit integers count."""
+
 PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL")
 DATA_FORMATS = ("channels_last", "channels_first")
 

@@ -16,7 +16,6 @@ from jax import lax
 from jaxnets.functional.conv_algorithms._fft_sizes import Axis
 from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
-
 MOST_CUT = 32
 """Tiles that are a slice each."""
 

@@ -25,10 +25,10 @@ from jaxnets.functional.conv_algorithms._varying import zeros_varying
 
 
 class _Part(NamedTuple):
-    """`count` of `size` entries along an axis: `first`, `first` + `step`, ..."""
+    """`kept` of `size` entries along an axis: `first`, `first` + `step`, ..."""
 
     first: int
-    count: int
+    kept: int
     size: int
     step: int = 1
 
@@ -79,8 +79,8 @@ def trim(facts: ConvFacts) -> Trimmed | None:
         axes.append(axis)
     taps, results, pixels, strides, dilation, padding = zip(*axes, strict=True)
     left = facts._replace(
-        spatial=tuple(part.count for part in pixels),
-        window=tuple(part.count for part in taps),
+        spatial=tuple(part.kept for part in pixels),
+        window=tuple(part.kept for part in taps),
         spec=spec._replace(strides=strides, dilation=dilation, padding=padding),
     )
     return Trimmed(left, taps, results, pixels)
@@ -201,8 +201,8 @@ def _trim_axis(
 def _take(x: jax.Array, parts: tuple[_Part, ...], first: int) -> jax.Array:
     """Those entries of x, along the axes from `first` on."""
     for axis, part in enumerate(parts, first):
-        if part.count < part.size:
-            end = part.first + (part.count - 1) * part.step + 1
+        if part.kept < part.size:
+            end = part.first + (part.kept - 1) * part.step + 1
             x = lax.slice_in_dim(x, part.first, end, part.step, axis)
     return x
 
@@ -211,7 +211,7 @@ def _put(x: jax.Array, parts: tuple[_Part, ...], first: int) -> jax.Array:
     """Undo `_take`, with zeros for the others."""
     widths = [(0, 0, 0)] * x.ndim
     for axis, part in enumerate(parts, first):
-        end = part.first + (part.count - 1) * part.step + 1
+        end = part.first + (part.kept - 1) * part.step + 1
         widths[axis] = (part.first, part.size - end, part.step - 1)
     if not any(map(any, widths)):
         return x
