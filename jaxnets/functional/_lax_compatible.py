@@ -10,6 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxnets.functional._checks import check_integers
 from jaxnets.functional._conv import conv
+from jaxnets.functional._shapes import MOST_PIXELS, dilated_size
 
 
 def lax_compatible_conv(
@@ -93,6 +94,13 @@ def lax_compatible_conv(
                 f"{name}: padding must be pairs of numbers where lhs_dilation is not "
                 f"1; got padding={padding!r}, lhs_dilation={lhs_dilation}"
             )
+        for axis, (size, n) in enumerate(zip(x.shape[1:-1], spread, strict=True)):
+            if dilated_size(size, n) > MOST_PIXELS:
+                raise ValueError(
+                    f"{name}: lhs_dilation must leave at most {MOST_PIXELS} pixels "
+                    f"along an axis; {n} makes {dilated_size(size, n)} of spatial "
+                    f"axis {axis} (lhs.shape={lhs.shape})"
+                )
         edges = [(0, 0, 0), *((0, 0, n - 1) for n in spread), (0, 0, 0)]
         x = lax.pad(x, jnp.zeros((), x.dtype), edges)
     y = conv(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets.functional._shapes import Padding, dilated_size
+from jaxnets.functional._shapes import MOST_PIXELS, Padding, dilated_size
 
 # Padding strings of nnx.Conv that say what stands in the padding, not how much.
 FLAX_PADDINGS = {"CIRCULAR": "circular", "REFLECT": "reflect"}
@@ -18,6 +18,13 @@ def dilate_input(x: jax.Array, dilation: Sequence[int], data_format: str) -> jax
     if x.ndim <= rank or max(dilation) == 1:
         return x
     first = x.ndim - rank - (data_format == "channels_last")
+    for axis, (size, d) in enumerate(zip(x.shape[first:], dilation, strict=False)):
+        if dilated_size(size, d) > MOST_PIXELS:
+            raise ValueError(
+                f"Conv: input_dilation must leave at most {MOST_PIXELS} pixels "
+                f"along an axis; {d} makes {dilated_size(size, d)} of axis {axis} "
+                f"(x.shape={x.shape})"
+            )
     interior = [(0, 0, 0)] * x.ndim
     interior[first : first + rank] = [(0, 0, d - 1) for d in dilation]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), interior)

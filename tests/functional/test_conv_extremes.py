@@ -15,6 +15,7 @@ from jaxnets.functional import (
     conv_kernel_grad,
     conv_transpose,
     fold,
+    lax_compatible_conv,
     local_conv,
     max_pool,
     unfold,
@@ -168,7 +169,7 @@ def test_pools(pool, large, arrays):
     assert_close(dx.sum(), np.float32(got.size), dtype=np.float32)
     options = {"strides": 1, "dilation": large, "padding": ((large, 0),)}
     if pool is avg_pool:
-        options["include_pad"] = False
+        options["count_include_pad"] = False
     if large < 2**28:
         got, back = jax.vjp(partial(pool, window=(2,), **options), x)
         assert_close(got, x, dtype=np.float32)
@@ -206,6 +207,22 @@ def test_local_conv(large, arrays, rng):
     y = local_conv(x, kernel, strides=large, padding="VALID")
     wanted = np.einsum("ntc,tco->no", x[:, :TAPS], kernel[0])[:, None]
     assert_close(y, wanted, dtype=np.float32, reduction=6)
+
+
+def test_images_spread_too_far_are_refused(arrays):
+    x, kernel = arrays
+    layer = Conv(CHANNELS, 1, (TAPS,), input_dilation=2**40, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="Conv: input_dilation must leave at most 214"):
+        layer(x)
+    with pytest.raises(ValueError, match="lhs_dilation must leave at most 214748364"):
+        lax_compatible_conv(
+            x,
+            kernel,
+            (1,),
+            ((0, 0),),
+            lhs_dilation=(2**40,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
 
 
 @pytest.mark.parametrize("large", LARGE)

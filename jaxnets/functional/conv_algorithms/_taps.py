@@ -25,11 +25,13 @@ def tap_views(
     positions: tuple[int, ...],
 ) -> Iterator[jax.Array]:
     """For every tap in row-major order what it meets: `(batch, *positions, in)`."""
+    strides = (1, *spec.strides, 1)
+    sizes = [dilated_size(n, s) for n, s in zip(positions, spec.strides, strict=True)]
     for tap in product(*map(range, window)):
-        view = padded
-        for axis, place in enumerate(tap):
-            view = _view(view, 1 + axis, place, axis, spec, positions)
-        yield view
+        first = [t * d for t, d in zip(tap, spec.dilation, strict=True)]
+        last = [at + size for at, size in zip(first, sizes, strict=True)]
+        whole = padded.shape
+        yield lax.slice(padded, (0, *first, 0), (whole[0], *last, whole[-1]), strides)
 
 
 def patches(

@@ -19,7 +19,6 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxnets.functional._dtypes import wide_dtype
 from jaxnets.functional.conv_algorithms import _stride_channels, shift
@@ -37,6 +36,7 @@ from jaxnets.functional.conv_algorithms._fft_core import (
 )
 from jaxnets.functional.conv_algorithms._fold import fold_input_grad
 from jaxnets.functional.conv_algorithms._groups import join_groups, split_groups
+from jaxnets.functional.conv_algorithms._lay_out import grouped_dot, lay_out
 from jaxnets.functional.conv_algorithms._phases import input_grad_by
 from jaxnets.functional.conv_algorithms._scratch import arrays, padded
 from jaxnets.functional.conv_algorithms._spec import (
@@ -81,7 +81,9 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     def some(padded: jax.Array) -> jax.Array:
         here = (output_rows(padded, spec, window), *positions[1:])
         rows = _patches(padded, spec, window, here)
-        y = _dot(rows, weights, (((2,), (1,)), ((0,), (0,))), spec).astype(x.dtype)
+        y = grouped_dot(rows, weights, (((2,), (1,)), ((0,), (0,))), spec).astype(
+            x.dtype
+        )
         y = y.reshape(spec.groups * len(padded), *here, out // spec.groups)
         return join_groups(y, spec.groups)
 
@@ -103,7 +105,7 @@ def input_grad(
         dx = shift.input_grad(g, kernel.reshape(*ones, -1, out), spec, ones)
         return dx.reshape(len(g), *spatial, fan_in)
     if _side_by_side(spec, tuple(window)):
-        return _lay_out(g, kernel, spec, spatial)
+        return lay_out(g, kernel, spec, spatial)
     if _stride_channels.suits(spec, tuple(window)):
         facts = input_grad_facts(g, kernel, spec, spatial)
         return _stride_channels.input_grad(input_grad, g, kernel, facts)
@@ -146,7 +148,7 @@ def kernel_grad(
         columns = split_groups(g, spec.groups).reshape(
             spec.groups, len(g) * prod(g.shape[1:-1]), out // spec.groups
         )
-        return _dot(rows, columns, (((1,), (1,)), ((0,), (0,))), spec)
+        return grouped_dot(rows, columns, (((1,), (1,)), ((0,), (0,))), spec)
 
     # Every block adds to the sum, which should not be more to move than its patches.
     moved = taps * fan_in * out * wide_dtype(x.dtype).itemsize
@@ -267,32 +269,6 @@ def _cut(
     return cut(len(x), positions, position, max(BUFFER_BYTES, least), IMAGE_BYTES)
 
 
-def _lay_out(
-    g: jax.Array, kernel: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
-) -> jax.Array:
-    """The input gradient of windows side by side: a product, put down cell by cell."""
-    *window, fan_in, out = kernel.shape
-    rank, positions, groups = len(window), g.shape[1:-1], spec.groups
-    weights = kernel.reshape(prod(window), fan_in, groups, out // groups)
-    rows = g.reshape(len(g) * prod(positions), groups, out // groups)
-    cells = _dot(rows, weights, (((2,), (3,)), ((1,), (2,))), spec)
-    cells = cells.reshape(groups, len(g), *positions, *window, fan_in)
-    order = [1]
-    for axis in range(rank):
-        order += [2 + axis, 2 + rank + axis]
-    covered = [n * s for n, s in zip(positions, window, strict=True)]
-    dx = cells.transpose(*order, 0, 2 + 2 * rank).reshape(
-        len(g), *covered, groups * fan_in
-    )
-    edges = [
-        (-lo, size + lo - n, 0)
-        for size, n, (lo, _) in zip(spatial, covered, spec.padding, strict=True)
-    ]
-    return lax.pad(
-        dx.astype(g.dtype), jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)]
-    )
-
-
 def _patches(
     padded: jax.Array,
     spec: ConvSpec,
@@ -302,13 +278,3 @@ def _patches(
     """Every window as a row: `(groups, batch · positions, taps · fan_in)`."""
     rows = patches(split_groups(padded, spec.groups), spec, window, positions)
     return rows.reshape(spec.groups, len(padded) * prod(positions), rows.shape[-1])
-
-
-def _dot(a: jax.Array, b: jax.Array, dimensions: tuple, spec: ConvSpec) -> jax.Array:
-    return lax.dot_general(
-        a,
-        b,
-        dimensions,
-        precision=spec.precision,
-        preferred_element_type=wide_dtype(a.dtype),
-    )

@@ -44,6 +44,11 @@ from jaxnets.functional.conv_algorithms._spec import (
     copied_bytes,
 )
 from jaxnets.functional.conv_algorithms._taps import tile_views
+from jaxnets.functional.conv_algorithms._winograd_matrices import (
+    INPUT,
+    KERNEL,
+    OUTPUT,
+)
 
 BUFFER_BYTES = 8 << 20
 MOST_AXES = 3
@@ -56,38 +61,6 @@ and one of more than `REUSED_BYTES` within a network (`Work.fresh`): writing
 whatever the image).
 """
 
-_INPUT = {
-    2: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-    4: (
-        (4, 0, -5, 0, 1, 0),
-        (0, -4, -4, 1, 1, 0),
-        (0, 4, -4, -1, 1, 0),
-        (0, -2, -1, 2, 1, 0),
-        (0, 2, -1, -2, 1, 0),
-        (0, 4, 0, -5, 0, 1),
-    ),
-}
-_KERNEL = {
-    2: ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
-    4: (
-        (1 / 4, 0, 0),
-        (-1 / 6, -1 / 6, -1 / 6),
-        (-1 / 6, 1 / 6, -1 / 6),
-        (1 / 24, 1 / 12, 1 / 6),
-        (1 / 24, -1 / 12, 1 / 6),
-        (0, 0, 1),
-    ),
-}
-_OUTPUT = {
-    2: ((1, 1, 1, 0), (0, 1, -1, -1)),
-    4: (
-        (1, 1, 1, 1, 1, 0),
-        (0, 1, -1, 2, -2, 0),
-        (0, 1, 1, 4, 4, 0),
-        (0, 1, -1, 8, -8, 1),
-    ),
-}
-
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     """Tile by tile: transform, multiply component by component, transform back."""
@@ -97,15 +70,15 @@ def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
     tiled = _tiled(spec, positions, m)
     tiles, components = _tiles(positions, m), (m + 2) ** rank
     wide = wide_dtype(x.dtype)
-    weights = _product(_KERNEL, m, rank, kernel.astype(wide), spec)
+    weights = _product(KERNEL, m, rank, kernel.astype(wide), spec)
     weights = _by_group(weights.reshape(components, fan_in, out), spec.groups)
 
     def some(padded: jax.Array) -> jax.Array:
         here = (output_rows(padded, tiled, (2 * m,)), *tiles[1:])
         cells = split_groups(padded, spec.groups)
-        split = _transform(_INPUT, cells, m + 2, here, tiled)
+        split = _transform(INPUT, cells, m + 2, here, tiled)
         y = _dot(split, weights, 2, 1, spec).reshape(components, -1)
-        y = jnp.matmul(_kronecker(_OUTPUT, m, rank, wide), y, precision=spec.precision)
+        y = jnp.matmul(_kronecker(OUTPUT, m, rank, wide), y, precision=spec.precision)
         y = y.astype(x.dtype).reshape(
             *(m,) * rank, len(cells), *here, out // spec.groups
         )
@@ -143,10 +116,10 @@ def kernel_grad(
     def some(padded: jax.Array, g: jax.Array) -> jax.Array:
         here = (g.shape[1], *tiles[1:])
         cells = split_groups(padded, spec.groups)
-        split = _transform(_INPUT, cells, m + 2, here, tiled)
+        split = _transform(INPUT, cells, m + 2, here, tiled)
         rows = split_groups(g, spec.groups)
         rows = rows.reshape(len(rows), rows.shape[1] * m, *rows.shape[3:])
-        spread = _transform(_OUTPUT, rows, m, here, tiled)
+        spread = _transform(OUTPUT, rows, m, here, tiled)
         return _dot(split, spread, 1, 1, spec)
 
     # Every block adds to the sum, which should not be more to move than its tiles.
@@ -154,7 +127,7 @@ def kernel_grad(
     blocks = _cut(x, out, tiles, components, moved)
     total = sum_blocks(some, x, by_tile_row, tiled, (2 * m,) * rank, blocks)
     total = _ungroup(total, spec.groups).reshape(components, -1)
-    back = _kronecker(_KERNEL, m, rank, total.dtype).T
+    back = _kronecker(KERNEL, m, rank, total.dtype).T
     dk = jnp.matmul(back, total, precision=spec.precision)
     return dk.reshape(*window, fan_in, out).astype(x.dtype)
 
