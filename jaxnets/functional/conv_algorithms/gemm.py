@@ -9,6 +9,8 @@ Memory: a patch buffer of about `BUFFER_BYTES`, window times larger than what it
     it. Patches of the whole batch would go through main memory: 2 to 4 times slower
     on CPU. Products to be shifted take about `FOLD_BYTES`, for one large image up to
     `IMAGE_BYTES` · out / in.
+Programs: axes of more than 64 taps are read in a loop; strides of more than 16 phases
+    become channels (`_stride_channels.py`).
 Accuracy: that of `direct`; the sums are formed in another order.
 Does not support: nothing; every spec is honoured. A window of one cell, or of
     all cells of the image, has no patches: it is the one product of `shift`.

@@ -7,7 +7,8 @@ Cost: the flops of `direct`, at 80 to 95 % of the processor's peak where groups 
     of short tiles where that takes less: 5 N log2 N for N points of a channel, and
     8 for a point of an input and an output.
 Memory: a copy of the kernel, or its spectrum, of 128 MB at most; a few megabytes for
-    each thread, and at most 16 MB of tiles.
+    each thread, and at most 16 MB of tiles. Of dilated windows only pixels that taps
+    meet are copied. A thread releases scratch of more than 16 MB at the end of a task.
 Accuracy: that of `direct`; the sums are formed in another order, in float32. By
     transforms that of `fft`, 2e-7 to 4e-7 relative to the largest cells of a tile, all
     of which has what is not finite. `precision="highest"` does not allow that: it keeps

@@ -53,10 +53,13 @@ With one channel a group, more than that: smaller blocks cost more than they sav
 MOST_UNROLLED = 81
 
 
-def forward(
-    x: jax.Array, kernel: jax.Array, spec: ConvSpec, *, most: int = MOST_UNROLLED
-) -> jax.Array:
-    """y[n, p] = Σ_t x[n, s·p + d·t − lo] kernel[t], up to `most` taps written out."""
+def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
+    """y[n, p] = Σ_t x[n, s·p + d·t − lo] kernel[t], tap by tap."""
+    return _forward(x, kernel, spec, MOST_UNROLLED)
+
+
+def _forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec, most: int) -> jax.Array:
+    """`forward`, with up to `most` taps written out."""
     *window, _, out = kernel.shape
     window, positions = tuple(window), spec.positions(x.shape[1:-1], tuple(window))
     weights = _widen(kernel).reshape(prod(window), *kernel.shape[-2:])
@@ -99,7 +102,7 @@ def input_grad(
         return _stride_channels.input_grad(input_grad, g, kernel, facts)
     # What is written out in every phase is written out as often as there are phases.
     most = MOST_UNROLLED if prod(window) <= MOST_UNROLLED else 1
-    return input_grad_by(partial(forward, most=most), g, kernel, spec, spatial)
+    return input_grad_by(partial(_forward, most=most), g, kernel, spec, spatial)
 
 
 def kernel_grad(
