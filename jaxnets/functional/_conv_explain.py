@@ -19,6 +19,7 @@ from jaxnets.functional._conv_rule import (
 )
 from jaxnets.functional._shapes import IntOrInts, Padding
 from jaxnets.functional.conv_algorithms import PARTS, ConvFacts
+from jaxnets.functional.conv_algorithms._trim import trim
 
 
 class ConvExplanation(NamedTuple):
@@ -44,6 +45,9 @@ class ConvExplanation(NamedTuple):
             describe(self.facts),
             f"rates of {self.platform or 'an unknown platform'}: {origin}",
         ]
+        left = trim(self.facts)
+        if left is not None and left.removes:
+            lines.insert(1, f"without what meets only padding: {describe(left.facts)}")
         for part, found in self.candidates.items():
             taken = getattr(self.plan, part)
             lines += ["", f"{part:<14}{'Gflop':>10}{'MB':>10}{'calls':>9}{'ms':>11}"]

@@ -99,6 +99,7 @@ def test_auto_sees_no_more_than_what_taps_meet():
     """A dilation beyond the image leaves one tap."""
     options = {"dilation": 400, "platform": "cpu"}
     why = explain_conv((1, 16, 16, 16, 32), (3, 3, 3, 32, 32), **options)
+    assert "only padding: x (1, 16, 16, 16, 32), kernel (1, 1, 1, 32, 32)" in str(why)
     for part in PARTS:
         best = why.candidates[part][0]
         assert best.work is not None

@@ -59,6 +59,12 @@ class Trimmed(NamedTuple):
     results: tuple[_Part, ...]
     pixels: tuple[_Part, ...]
 
+    @property
+    def removes(self) -> bool:
+        """Whether something is removed."""
+        parts = (*self.taps, *self.results, *self.pixels)
+        return any(part.kept < part.size for part in parts)
+
 
 @cache
 def trim(facts: ConvFacts) -> Trimmed | None:

@@ -172,16 +172,27 @@ def work(part: str, facts: ConvFacts) -> Work:
 
 
 def scratch(part: str, facts: ConvFacts) -> float:
-    """What is read with its padding, and results in the wide dtype."""
-    phases, wide = prod(facts.spec.strides), jnp.dtype(wide_dtype(facts.dtype)).itemsize
-    if part == "input_grad" and phases > MOST_PHASES:
-        if _stride_channels.suits(facts.spec, facts.window):
+    """What is read with its padding, results in the wide dtype, and products of taps.
+
+    XLA keeps the products of all taps that are written out, for one block.
+    """
+    spec, taps, wide = facts.spec, prod(facts.window), wide_dtype(facts.dtype).itemsize
+    size, phases = jnp.dtype(facts.dtype).itemsize, prod(facts.spec.strides)
+    inner, outer, results = facts.channels, facts.out, facts.positions
+    if part == "input_grad":
+        if phases > MOST_PHASES and _stride_channels.suits(spec, facts.window):
             return 2 * arrays(facts) + scratch(part, _stride_channels.reduced(facts))
-    if prod(facts.window) == 1 and not any(map(any, facts.spec.padding)):
+        inner, outer, results = outer, inner, facts.spatial
+        taps = -(-taps // phases) if phases <= MOST_PHASES else taps
+    if taps == 1 and not any(map(any, spec.padding)):
         return arrays(facts)
-    return facts.batch * padded(part, facts) + 2 * wide * arrays(facts) / (
-        jnp.dtype(facts.dtype).itemsize
-    )
+    products = 0.0
+    if part != "kernel_grad" and inner > spec.groups and taps <= MOST_UNROLLED:
+        blocks = cut(facts.batch, results, (inner + outer) * size, BLOCK_BYTES)
+        block = blocks.images * blocks.rows * prod(results[1:]) * outer
+        products = float(taps * wide * block)
+    read = facts.batch * padded(part, facts)
+    return read + products + 2 * wide / size * arrays(facts)
 
 
 def _widen(x: jax.Array) -> jax.Array:
