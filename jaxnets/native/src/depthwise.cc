@@ -119,7 +119,10 @@ class Depthwise {
   // the channels as often as vectors need them.
   void pack() {
     i64 taps = 0;
-    for (const Problem& phase : phases_) first_tap_.push_back(taps), taps += phase.taps();
+    for (const Problem& phase : phases_) {
+      first_tap_.push_back(taps);
+      taps += phase.taps();
+    }
     packed_.resize(taps * packed_cell_);
     for (std::size_t i = 0; i < phases_.size(); ++i) {
       float* to = packed_.data() + first_tap_[i] * packed_cell_;

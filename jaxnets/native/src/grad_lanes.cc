@@ -46,7 +46,8 @@ class LanesOnly {
     const i64 used = std::min(wide, p_.out() - channel);
     const Pairs pairs = all_pairs(p_, box, cells, channel, used, wide, rest);
     // A row of the window is one run where its vectors are evenly apart.
-    const bool even = p_.fan_in == 1 ? cells.apart > 0 : cells.apart == p_.fan_in * wide;
+    const bool even =
+        p_.fan_in == 1 ? cells.apart > 0 : cells.apart == p_.fan_in * wide;
     const i64 taps = even ? p_.axes[2].taps : 1;
     const i64 apart = even && p_.fan_in == 1 ? cells.apart : wide;
     for (i64 tap = 0; tap < p_.taps(); tap += taps) {
