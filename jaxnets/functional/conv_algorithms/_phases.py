@@ -4,7 +4,7 @@ With stride s, input cell i only meets taps t with dilation · t ≡ i + lo (mod
 cells of one phase (i + lo) mod s are a convolution, of stride 1, of g with every
 s-th-or-so tap turned over, and the phases interleave. Spreading g with zeros instead,
 as `lhs_dilation` does, multiplies by s zeros for every number, an axis. That is done
-for more than `MOST_PHASES`, lest the program grow with them.
+for more than `most_phases`, lest the program grow with them.
 """
 
 from collections.abc import Callable
@@ -35,11 +35,12 @@ def input_grad_by(
     kernel: jax.Array,
     spec: ConvSpec,
     spatial: tuple[int, ...],
+    most_phases: int = MOST_PHASES,
 ) -> jax.Array:
     """The input gradient from an algorithm's `forward`, which sees stride 1 alone."""
     channels = kernel.shape[-2] * spec.groups
     turned = turn_over(kernel, spec.groups)
-    if prod(spec.strides) > MOST_PHASES:
+    if prod(spec.strides) > most_phases:
         return forward(*_spread(g, turned, spec, spatial))
     counts = [-(-size // s) for size, s in zip(spatial, spec.strides, strict=True)]
     phases = []

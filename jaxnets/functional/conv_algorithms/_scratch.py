@@ -17,7 +17,7 @@ def arrays(facts: ConvFacts) -> float:
     return float(numbers * jnp.dtype(facts.dtype).itemsize)
 
 
-def padded(part: str, facts: ConvFacts) -> float:
+def padded(part: str, facts: ConvFacts, most_phases: int = MOST_PHASES) -> float:
     """Bytes of an image with the padding that a part of a convolution writes out.
 
     That is an image of x; of an input gradient one of g, as a phase of the strides sees
@@ -28,7 +28,7 @@ def padded(part: str, facts: ConvFacts) -> float:
         pairs = zip(facts.spatial, spec.padding, strict=True)
         cells = prod(n + max(lo, 0) + max(hi, 0) for n, (lo, hi) in pairs)
         return float(cells * facts.channels * size)
-    cells, spread = 1, prod(spec.strides) > MOST_PHASES
+    cells, spread = 1, prod(spec.strides) > most_phases
     for n, taps, s, d in zip(
         facts.spatial, facts.window, spec.strides, spec.dilation, strict=True
     ):

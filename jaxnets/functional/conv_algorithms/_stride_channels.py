@@ -26,13 +26,15 @@ MOST_SLICES = 64
 """Taps of a window, all axes together, that are a slice each."""
 
 
-def suits(spec: ConvSpec, window: tuple[int, ...]) -> bool:
+def suits(
+    spec: ConvSpec, window: tuple[int, ...], most_phases: int = MOST_PHASES
+) -> bool:
     """Whether phases are too many to be written out, and can be channels."""
     axes = zip(spec.strides, spec.dilation, window, strict=True)
     if any(s > 1 and d > 1 and taps > 1 for s, d, taps in axes):
         return False
     phases = prod(spec.strides)
-    return phases > MOST_PHASES or (phases > 1 and sum(window) > MOST_SLICES)
+    return phases > most_phases or (phases > 1 and sum(window) > MOST_SLICES)
 
 
 def reduced(facts: ConvFacts) -> ConvFacts:

@@ -50,7 +50,8 @@ SUM_BYTES, CHANNEL_SUM_BYTES = 3 << 19, 4 << 20
 With one channel a group, more than that: smaller blocks cost more than they save.
 """
 
-MOST_UNROLLED = 81
+MOST_UNROLLED, MOST_LOOPS = 81, 4
+"""Taps that are written out, and phases of those windows that are not."""
 
 
 def forward(x: jax.Array, kernel: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -97,12 +98,14 @@ def input_grad(
 ) -> jax.Array:
     """Phase by phase, each a convolution of stride 1 with its taps turned over."""
     window = kernel.shape[:-2]
-    if prod(spec.strides) > MOST_PHASES and _stride_channels.suits(spec, window):
+    phases = _most_phases(window)
+    if prod(spec.strides) > phases and _stride_channels.suits(spec, window, phases):
         facts = input_grad_facts(g, kernel, spec, spatial)
         return _stride_channels.input_grad(input_grad, g, kernel, facts)
     # What is written out in every phase is written out as often as there are phases.
     most = MOST_UNROLLED if prod(window) <= MOST_UNROLLED else 1
-    return input_grad_by(partial(_forward, most=most), g, kernel, spec, spatial)
+    by_taps = partial(_forward, most=most)
+    return input_grad_by(by_taps, g, kernel, spec, spatial, phases)
 
 
 def kernel_grad(
@@ -142,12 +145,12 @@ def work(part: str, facts: ConvFacts) -> Work:
     read, written = facts.spatial, facts.positions
     products = float(facts.products)
     if part == "input_grad":
-        phases = prod(facts.spec.strides)
-        if phases > MOST_PHASES and _stride_channels.suits(facts.spec, facts.window):
+        phases, most = prod(facts.spec.strides), _most_phases(facts.window)
+        if phases > most and _stride_channels.suits(facts.spec, facts.window, most):
             return work(part, _stride_channels.reduced(facts))
         inner, outer, read, written = outer, inner, written, read
         products = facts.every_cell_products
-        if phases > MOST_PHASES:
+        if phases > most:
             products *= phases
         else:
             taps = -(-taps // phases)
@@ -180,10 +183,11 @@ def scratch(part: str, facts: ConvFacts) -> float:
     size, phases = jnp.dtype(facts.dtype).itemsize, prod(facts.spec.strides)
     inner, outer, results = facts.channels, facts.out, facts.positions
     if part == "input_grad":
-        if phases > MOST_PHASES and _stride_channels.suits(spec, facts.window):
+        most = _most_phases(facts.window)
+        if phases > most and _stride_channels.suits(spec, facts.window, most):
             return 2 * arrays(facts) + scratch(part, _stride_channels.reduced(facts))
         inner, outer, results = outer, inner, facts.spatial
-        taps = -(-taps // phases) if phases <= MOST_PHASES else taps
+        taps = -(-taps // phases) if phases <= most else taps
     if taps == 1 and not any(map(any, spec.padding)):
         return arrays(facts)
     products = 0.0
@@ -191,8 +195,13 @@ def scratch(part: str, facts: ConvFacts) -> float:
         blocks = cut(facts.batch, results, (inner + outer) * size, BLOCK_BYTES)
         block = blocks.images * blocks.rows * prod(results[1:]) * outer
         products = float(taps * wide * block)
-    read = facts.batch * padded(part, facts)
+    read = facts.batch * padded(part, facts, _most_phases(facts.window))
     return read + products + 2 * wide / size * arrays(facts)
+
+
+def _most_phases(window: tuple[int, ...]) -> int:
+    """Phases of an input gradient that are written out, each with its own taps."""
+    return MOST_PHASES if prod(window) <= MOST_UNROLLED else MOST_LOOPS
 
 
 def _widen(x: jax.Array) -> jax.Array:
