@@ -9,10 +9,18 @@ import pytest
 
 from jaxnets.functional import conv, conv_input_grad, conv_kernel_grad
 from jaxnets.functional._conv_tune import compiled
-from jaxnets.functional.conv_algorithms import ALGORITHMS, PARTS, ConvFacts, ConvSpec
+from jaxnets.functional.conv_algorithms import (
+    ALGORITHMS,
+    PARTS,
+    ConvFacts,
+    ConvSpec,
+    overlap_add,
+)
+from jaxnets.functional.conv_algorithms._fft_tiles import MOST_CUT
 from tests.functional.conv_algorithm_cases import parts_of
 from tests.functional.conv_cases import make_problem
 from tests.helpers import assert_close
+from tests.native.native_cases import tap_sums
 
 MOST_LINES = 1500
 
@@ -155,3 +163,16 @@ def test_gradients_of_a_long_strided_window(rng):
         assert result.dtype == jax.numpy.bfloat16
         scale = np.abs(want).max()
         assert_close(np.asarray(result, np.float64) / scale, want / scale, tol=2e-2)
+
+
+@pytest.mark.parametrize("sizes", [(2, (6000,), (5,)), (1, (40, 900), (3, 4))], ids=str)
+def test_many_tiles_at_once(sizes, rng):
+    """Tiles of overlap-save that are not a slice each, against the sums."""
+    problem = make_problem(rng, *sizes, 1, 2, padding=2)
+    plan = overlap_add.plan(problem.facts)
+    assert plan is not None
+    assert max(tile.at_once for tile in plan.tiles) > MOST_CUT
+    with jax.enable_x64(True):
+        parts = parts_of("overlap_add", problem.spec, problem.spatial, problem.window)
+        results = jax.jit(parts)(*map(jax.numpy.asarray, problem[:3]))
+        assert_close(results, tap_sums(problem), tol=1e-11)
