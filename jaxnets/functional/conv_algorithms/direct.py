@@ -129,7 +129,7 @@ def kernel_grad(
         return jnp.moveaxis(dk, 0, rank)
 
     # XLA on CPU transposes by itself, but not within a loop, where the convolution is
-    # then 20 to 40 times slower. It also multiplies the groups of `batch_group_count` by
+    # then 20 to 40 times slower. With `batch_group_count` it also multiplies groups by
     # each other's zeros, so that a NaN would spread to all of them.
     dk = lax.platform_dependent(x, g, cpu=by_transposition, default=by_layout)
     return dk.astype(x.dtype)
