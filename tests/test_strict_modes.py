@@ -1,5 +1,7 @@
 """Every row of the table of cases in the strict and the debugging modes of JAX."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,21 +28,28 @@ WHILE_TRACED = {
 }
 
 
+# One run each: what one mode of a group reports does not depend on the others.
+GROUPS = (("jax_debug_nans", "jax_debug_infs"), ("jax_disable_jit",))
+
+
 @costly_law
-@pytest.mark.parametrize("mode", OP_BY_OP)
-def test_value_and_gradient_op_by_op(case: Case, mode: str):
-    with OP_BY_OP[mode]():
+@pytest.mark.parametrize("modes", GROUPS, ids=" ".join)
+def test_value_and_gradient_op_by_op(case: Case, modes: tuple[str, ...]):
+    with contextlib.ExitStack() as stack:
+        for mode in modes:
+            stack.enter_context(OP_BY_OP[mode]())
         actual = result_and_gradient(case, case.draw(0))
     assert_close(actual, plain(case), reduction=256)
 
 
 @costly_law
-@pytest.mark.parametrize("mode", WHILE_TRACED)
-def test_value_and_gradient_are_traced(case: Case, mode: str):
+def test_value_and_gradient_are_traced(case: Case):
     def kinds(tree):
         return jax.tree.map(lambda a: (a.shape, a.dtype), tree)
 
-    with WHILE_TRACED[mode]():
+    with contextlib.ExitStack() as stack:
+        for mode in WHILE_TRACED.values():
+            stack.enter_context(mode())
         arguments = case.draw(0)
         traced = jax.eval_shape(lambda *a: result_and_gradient(case, a), *arguments)
     assert kinds(traced) == kinds(plain(case))
