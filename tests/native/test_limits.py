@@ -233,7 +233,7 @@ def low_level(part, shapes, options, dtype="float32"):
     """Call the kernels with whatever is given, two groups unless `options` differ."""
     one = (1, 1, 1)
     known = {"strides": one, "lo": (0, 0, 0), "dilation": one, "groups": 2}
-    known["lengths"] = ()
+    known |= {"lengths": (), "elementwise": 1}
     known = {n: v for n, v in (known | options).items() if v is not None}
     attributes = {n: np.array(v, np.int64)[()] for n, v in known.items()}
     a, b, result = (shapes[name] for name in ARRAYS[part])
