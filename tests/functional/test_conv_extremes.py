@@ -158,7 +158,10 @@ def test_conv_transpose(large, arrays, rng):
         assert_close(y, wanted, dtype=np.float32, reduction=6)
 
 
-@pytest.mark.parametrize("large", LARGE)
+@pytest.mark.parametrize(
+    "large",
+    [pytest.param(n, marks=pytest.mark.slow) if n == 10**6 else n for n in LARGE],
+)
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
 def test_pools(pool, large, arrays):
     x, _ = arrays
