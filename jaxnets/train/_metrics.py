@@ -67,7 +67,7 @@ def mean(values: ArrayLike, mask: ArrayLike) -> Mean:
         2.0
     """
     rows = per_example("mean", values, jnp.shape(mask)[0])
-    mask = jnp.asarray(mask).astype(rows.dtype)
+    mask = match_sharding(jnp.asarray(mask).astype(rows.dtype), rows)
     # Before the product: the derivative of the mask would be 0 · NaN behind it.
     counted = jnp.where(mask != 0, rows, jnp.zeros_like(rows))
     return Mean(jnp.sum(counted * mask), jnp.sum(mask))
