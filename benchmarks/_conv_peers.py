@@ -22,7 +22,7 @@ from jaxnets.functional._conv_transpose import conv_transpose
 
 OURS, RELAXED = "jaxnets", "jaxnets, relaxed"
 OURS_IN = {"elementwise": OURS, "relaxed": RELAXED}
-"""What we are called in each class of accuracy."""
+"""Our name in the reports, by accuracy class."""
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 Apply = Callable[[jax.Array, jax.Array], jax.Array]

@@ -1,4 +1,4 @@
-"""What the rows of `benchmarks.models` come to: means, worst, compilation."""
+"""Summary of the rows of `benchmarks.models`: means, worst case, compile times."""
 
 import math
 from collections.abc import Callable

@@ -82,7 +82,7 @@ def turn_over(kernel: jax.Array, groups: int) -> jax.Array:
 def _spread(
     g: jax.Array, turned: jax.Array, spec: ConvSpec, spatial: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array, ConvSpec]:
-    """What gives the input gradient as one convolution: g with zeros in between."""
+    """Spread g with zeros, so that one convolution gives the input gradient."""
     widths = [(0, 0, s - 1) for s in spec.strides]
     zero = jnp.zeros((), g.dtype)
     spread = lax.pad(g, zero, [(0, 0, 0), *widths, (0, 0, 0)])

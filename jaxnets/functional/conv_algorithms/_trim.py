@@ -34,7 +34,7 @@ class _Part(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """What is left of one axis, and the options that hold for it."""
+    """One axis after trimming, and the options that hold for it."""
 
     taps: _Part
     results: _Part
